@@ -1,0 +1,3 @@
+from kfer.cli import main
+
+main()

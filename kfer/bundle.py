@@ -1,0 +1,216 @@
+"""Read, check and write a model bundle: a folder in timm's own Hub layout.
+
+``config.json`` is timm's (architecture, model_args, label_names, pretrained_cfg) with our own keys
+under ``kfer``; ``model.safetensors`` holds the weights; ``README.md`` is the model card. Weights in
+any other form are refused: unpickling a file runs whatever code it brings.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kfer.errors import BundleError, TaxonomyError
+from kfer.faces import CropSpec
+from kfer.labels import Taxonomy, get_mapping, get_taxonomy
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The logits ``start`` to ``stop`` (exclusive) answer in one taxonomy.
+
+    The softmax runs over them alone, after a division by ``temperature``.
+    """
+
+    taxonomy: Taxonomy
+    start: int
+    stop: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle. The first head is the default one; ``name`` and ``revision`` identify it.
+
+    ``revision`` is the Hub's commit, or the first 12 hexadecimal digits of the weights' sha256.
+    ``unsure_below`` is the top probability under which a reading is called "not sure", or None.
+    """
+
+    folder: Path
+    name: str
+    revision: str
+    heads: tuple[Head, ...]
+    crop: CropSpec
+    pretrained_cfg: Mapping[str, Any]
+    num_classes: int
+    unsure_below: float | None
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}@{self.revision}"
+
+    @property
+    def default_taxonomy(self) -> Taxonomy:
+        return self.heads[0].taxonomy
+
+    def find_head(self, taxonomy: Taxonomy) -> Head:
+        """The head that answers in ``taxonomy`` itself, else the first that can be mapped to it.
+
+        Raises TaxonomyError when no head can.
+        """
+        for head in self.heads:
+            if head.taxonomy == taxonomy:
+                return head
+        for head in self.heads[:-1]:
+            try:
+                get_mapping(head.taxonomy, taxonomy)
+            except TaxonomyError:
+                continue
+            return head
+        get_mapping(self.heads[-1].taxonomy, taxonomy)
+        return self.heads[-1]
+
+
+def load_bundle(folder: Path, name: str | None = None, revision: str | None = None) -> Bundle:
+    """Raises BundleError when the folder is no bundle of ours, saying which part is not."""
+    config = _read_config(folder)
+    weights = _find_weights(folder)
+    own = config.get("kfer")
+    if not isinstance(own, dict):
+        raise BundleError(
+            f"{folder / CONFIG} has no 'kfer' part, so it is not a KFER model; expected heads and "
+            "crop there. Make one with: python -m training publish, or use the bundled model."
+        )
+    try:
+        num_classes = int(config["num_classes"])
+        bundle = Bundle(
+            folder=folder,
+            name=name or folder.resolve().name,
+            revision=revision or hash_file(weights)[:12],
+            heads=tuple(_read_head(head) for head in own["heads"]),
+            crop=CropSpec(**own["crop"]),
+            pretrained_cfg=config["pretrained_cfg"],
+            num_classes=num_classes,
+            unsure_below=own.get("unsure_below"),
+        )
+        input_size = bundle.pretrained_cfg["input_size"]
+    except (KeyError, TypeError, ValueError, TaxonomyError) as error:
+        detail = f"missing {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(
+            f"{folder / CONFIG} is not a valid KFER model description: {detail}."
+        ) from None
+    _check(bundle, input_size, config.get("label_names"))
+    return bundle
+
+
+def save_bundle_config(
+    folder: Path,
+    config: Mapping[str, Any],
+    heads: tuple[Head, ...],
+    crop: CropSpec,
+    notes: Mapping[str, Any],
+) -> None:
+    """Add our own keys to timm's ``config``, which must lie in ``folder``, and write it.
+
+    ``notes`` go beside heads and crop as they are (training data, git revision, thresholds).
+    """
+    own = {
+        **notes,
+        "crop": asdict(crop),
+        "heads": [
+            {
+                "taxonomy": head.taxonomy.name,
+                "start": head.start,
+                "stop": head.stop,
+                "temperature": head.temperature,
+            }
+            for head in heads
+        ],
+    }
+    text = json.dumps({**config, "kfer": own}, indent=2, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def build_label_names(heads: tuple[Head, ...]) -> list[str]:
+    """``fer7:분노`` ...: unique names in the order of the logits."""
+    ordered = sorted(heads, key=lambda head: head.start)
+    return [f"{head.taxonomy.name}:{label}" for head in ordered for label in head.taxonomy.labels]
+
+
+def hash_file(path: Path) -> str:
+    """sha256 as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} is not a model folder: it has no {CONFIG}. Name a folder with {CONFIG} and "
+            f"{WEIGHTS}, an id like hf-hub:owner/name, or leave it out for the bundled model."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise BundleError(f"{path} is not in timm's layout: it names no architecture.")
+    return config
+
+
+def _find_weights(folder: Path) -> Path:
+    weights = folder / WEIGHTS
+    if weights.is_file():
+        return weights
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
+    if pickles:
+        raise BundleError(
+            f"{folder} holds only pickled weights ({', '.join(pickles)}), which can run any code "
+            f"when opened and are refused; convert them to {WEIGHTS}."
+        )
+    raise BundleError(f"{folder} has no {WEIGHTS}; download or copy the folder again.")
+
+
+def _read_head(head: Mapping[str, Any]) -> Head:
+    return Head(
+        get_taxonomy(head["taxonomy"]),
+        int(head["start"]),
+        int(head["stop"]),
+        float(head["temperature"]),
+    )
+
+
+def _check(bundle: Bundle, input_size: Any, label_names: Any) -> None:
+    where = bundle.folder / CONFIG
+    if not bundle.heads:
+        raise BundleError(f"{where} lists no heads; at least one is needed.")
+    for head in bundle.heads:
+        labels = len(head.taxonomy.labels)
+        if not (0 <= head.start and head.stop - head.start == labels):
+            raise BundleError(
+                f"{where}: head {head.taxonomy.name} spans outputs {head.start} to {head.stop}, "
+                f"but has {labels} labels."
+            )
+        if head.stop > bundle.num_classes:
+            raise BundleError(
+                f"{where}: head {head.taxonomy.name} reaches output {head.stop} of a network with "
+                f"{bundle.num_classes}."
+            )
+        if not head.temperature > 0:
+            raise BundleError(
+                f"{where}: head {head.taxonomy.name} has temperature {head.temperature}; "
+                "it must be above 0."
+            )
+    channels = 1 if bundle.crop.grey else 3
+    if not isinstance(input_size, list) or len(input_size) != 3 or input_size[0] != channels:
+        raise BundleError(
+            f"{where}: input_size {input_size} does not fit crops with {channels} channel(s)."
+        )
+    if label_names != build_label_names(bundle.heads):
+        raise BundleError(f"{where}: label_names do not match the heads.")

@@ -1,0 +1,71 @@
+"""Bundle -> calibrated probabilities."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import timm
+import torch
+from PIL import Image
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+
+from kfer.bundle import Bundle
+from kfer.errors import BundleError
+from kfer.labels import Taxonomy, get_mapping
+from kfer.predictions import Prediction
+
+BATCH = 16
+
+
+def build_transform(pretrained_cfg: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
+    """The one way from a crop to a tensor, for training's evaluation and for serving alike."""
+    keys = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+    transform: Callable[[Image.Image], Tensor] = create_transform(
+        **{key: pretrained_cfg[key] for key in keys}, is_training=False
+    )
+    return transform
+
+
+class Classifier:
+    """A bundle's network, ready to read crops. Thread-safe: it holds no state between calls."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises BundleError when timm cannot build the network or the weights do not fit it."""
+        self.bundle = bundle
+        self._transform = build_transform(bundle.pretrained_cfg)
+        try:
+            network = timm.create_model(f"local-dir:{bundle.folder}", pretrained=True)
+        except Exception as error:  # timm and safetensors raise many types for bad files
+            raise BundleError(
+                f"{bundle.folder}: the network cannot be built from config.json and "
+                f"model.safetensors ({type(error).__name__}: {error})."
+            ) from error
+        self._network = network.float().eval().to(memory_format=torch.channels_last)
+
+    def predict(
+        self, crops: Sequence[Image.Image], taxonomy: Taxonomy | None = None
+    ) -> list[Prediction]:
+        """Read crops cut by ``bundle.crop``, in ``taxonomy`` or the bundle's default one.
+
+        Raises TaxonomyError when no head of the bundle can answer in ``taxonomy``.
+        """
+        wanted = taxonomy or self.bundle.default_taxonomy
+        head = self.bundle.find_head(wanted)
+        mapping = get_mapping(head.taxonomy, wanted)
+        predictions = []
+        for start in range(0, len(crops), BATCH):
+            logits = self.compute_logits(crops[start : start + BATCH])
+            scaled = logits[:, head.start : head.stop].double() / head.temperature
+            for row in scaled.softmax(dim=1).tolist():
+                predictions.append(Prediction(head.taxonomy, tuple(row)).mapped(mapping))
+        return predictions
+
+    def compute_logits(self, crops: Sequence[Image.Image]) -> Tensor:
+        """(crops, outputs) float32, uncalibrated."""
+        images = torch.stack([self._transform(crop) for crop in crops])
+        with torch.inference_mode():
+            logits: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def count_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self._network.parameters())

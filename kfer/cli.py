@@ -1,0 +1,154 @@
+"""``python -m kfer predict PHOTO...``: read faces in photo files.
+
+Typer alone is imported here; torch and the rest only once a command really runs.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kfer.errors import KferError, PhotoError
+from kfer.labels import TAXONOMIES
+
+app = typer.Typer(
+    help="Recognise facial expressions: a photo goes in, calibrated emotions come out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class DetectorName(StrEnum):
+    mtcnn = "mtcnn"
+    haar = "haar"
+    yolo = "yolo"
+    none = "none"
+
+
+class Format(StrEnum):
+    json = "json"
+    csv = "csv"
+    table = "table"
+
+
+TaxonomyName = StrEnum("TaxonomyName", {name: name for name in TAXONOMIES})  # type: ignore[misc]
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps ``predict`` a named command while it is the only one."""
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photo files.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KFER_MODEL",
+            help="A model folder or hf-hub:owner/name[@revision]; default: the bundled model.",
+        ),
+    ] = None,
+    detector: Annotated[
+        DetectorName, typer.Option(help="'none' reads each photo as one face.")
+    ] = DetectorName.mtcnn,
+    detector_weights: Annotated[
+        Path | None, typer.Option(help="Weights file for --detector yolo.")
+    ] = None,
+    taxonomy: Annotated[
+        TaxonomyName | None,
+        typer.Option(help="Show other labels than the model's own; approximate."),
+    ] = None,
+    output: Annotated[
+        Format, typer.Option("--format", help="json: one object per line and photo.")
+    ] = Format.json,
+) -> None:
+    """Print what the model reads in every face of every PHOTO.
+
+    Exit status: 0 all read, 1 some photo or the model could not be read, 2 wrong usage.
+    """
+    try:
+        objects = _read_photos(photos, model, detector, detector_weights, taxonomy)
+        failed = _print_objects(objects, output)
+    except KferError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(1 if failed else 0)
+
+
+def _read_photos(
+    photos: list[Path],
+    model: str | None,
+    detector: DetectorName,
+    weights: Path | None,
+    taxonomy: TaxonomyName | None,
+) -> Iterator[dict[str, Any]]:
+    from kfer.recognizer import Recognizer, locate_bundle
+
+    recognizer = Recognizer([locate_bundle(model)], weights)
+    with typer.progressbar(
+        photos, file=sys.stderr, label="photos", hidden=len(photos) == 1 or not sys.stderr.isatty()
+    ) as progress:
+        for path in progress:
+            yield _read_photo(recognizer, path, detector.value, taxonomy)
+
+
+def _read_photo(recognizer: Any, path: Path, detector: str, taxonomy: str | None) -> dict[str, Any]:
+    from kfer.photos import load_photo
+    from kfer.pipeline import describe
+
+    try:
+        photo = load_photo(path)
+    except PhotoError as error:
+        typer.echo(f"{path}: {error}", err=True)
+        return {"file": str(path), "error": str(error)}
+    return describe(recognizer.analyze(photo, None, detector, taxonomy), str(path))
+
+
+def _print_objects(objects: Iterator[dict[str, Any]], output: Format) -> bool:
+    """Prints in the order given; True when any object is an error."""
+    from kfer.render import build_rows, write_csv
+
+    failed = False
+    rows = []
+    for described in objects:
+        failed = failed or "error" in described
+        if output is Format.json:
+            typer.echo(json.dumps(described, ensure_ascii=False))
+        else:
+            rows += build_rows(described)
+    if output is Format.csv:
+        typer.echo(write_csv(rows), nl=False)
+    elif output is Format.table:
+        _print_table(rows)
+    return failed
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "face", "x y w h", "label", "%", "note")
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["file"], "", "", "", "", row["error"])
+            continue
+        table.add_row(
+            row["file"],
+            str(row["face"]),
+            " ".join(f"{row[key]:.0f}" for key in "xywh"),
+            f"{row['label']} {row['label_en']}",
+            f"{row[row['label']] * 100:.0f}",
+            row["note"] or "",
+        )
+    # Wide enough for file names when the output goes into a file or a pipe.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,165 @@
+"""Bytes -> an upright RGB photo, whatever the format, or a PhotoError that says what is wrong.
+
+Every door (page, API, command line, survey import) opens photos here, so that all of them give the
+same pixels and the same messages.
+"""
+
+import functools
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from kfer.errors import PhotoError
+
+MAX_MEGAPIXELS = 64
+WORKING_SIDE = 2560  # px; enough for a face of 2 % of the long side to fill the network's 48 px
+FORMATS = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
+_PIL_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
+# What brings a picture of each EXIF orientation upright; from 5 on, width and height change places.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow's decoders raise all of these for damaged files.
+_DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright photo.
+
+    ``image`` is RGB with a long side of at most WORKING_SIDE; ``width`` and ``height`` are those of
+    the upright original, in whose pixels every box is given.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+
+    @property
+    def scale(self) -> float:
+        """Original pixels per pixel of ``image``."""
+        return max(self.width, self.height) / max(self.image.size)
+
+
+def load_photo(path: Path) -> Photo:
+    """Raises PhotoError when the file cannot be read or is no photo."""
+    try:
+        with path.open("rb") as file:
+            return _read(file)
+    except OSError as error:
+        raise PhotoError(f"The file cannot be opened: {error.strerror or error}.") from None
+
+
+def open_photo(data: bytes) -> Photo:
+    """Raises PhotoError when the bytes are no photo."""
+    return _read(io.BytesIO(data))
+
+
+def _read(file: IO[bytes]) -> Photo:
+    if not file.read(1):
+        raise PhotoError(f"The file is empty (0 bytes); choose a photo in {FORMATS}.")
+    file.seek(0)
+    _register_heif()
+    try:
+        with warnings.catch_warnings():
+            # Our own limit, below, is lower than Pillow's and has a message of its own.
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=_PIL_FORMATS) as image:
+                return _decode(image)
+    except UnidentifiedImageError:
+        raise PhotoError(f"The file is not a photo that can be read; allowed: {FORMATS}.") from None
+    except Image.DecompressionBombError:
+        raise PhotoError(_too_large("several hundred")) from None
+    except _DAMAGE as error:
+        raise PhotoError(
+            f"The photo is damaged or cut short ({error}); save or download it again."
+        ) from None
+
+
+def _decode(image: Image.Image) -> Photo:
+    megapixels = image.width * image.height / 1e6
+    if megapixels > MAX_MEGAPIXELS:
+        raise PhotoError(_too_large(f"{image.width} x {image.height} px, {megapixels:.0f}"))
+    original = image.size
+    # Lets JPEG decode straight to 1/2, 1/4 or 1/8 where that is still large enough.
+    image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
+    image.load()
+    # Only now: PNG may keep its EXIF part behind the pixels, and TIFF and HEIC turn by themselves.
+    orientation = _find_orientation(image)
+    upright = image if orientation == 1 else image.transpose(_TURNS[orientation])
+    width, height = original[::-1] if orientation >= 5 else original
+    rgb = _to_rgb(upright)
+    rgb.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return Photo(rgb, width, height)
+
+
+def _find_orientation(image: Image.Image) -> int:
+    """1, upright, where the EXIF part is missing, damaged or says nothing that EXIF knows."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except _DAMAGE:
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _too_large(got: str) -> str:
+    return (
+        f"The photo has too many pixels: {got} megapixels, and at most {MAX_MEGAPIXELS} are "
+        "allowed; make it smaller and try again."
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _rescale(image).convert("RGB")
+    if image.has_transparency_data:
+        # On white, as browsers and printers show it.
+        layer = image.convert("RGBA")
+        background = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(background, layer).convert("RGB")
+    rgb = image.convert("RGB")
+    return rgb.copy() if rgb is image else rgb
+
+
+def _rescale(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float grey -> 8-bit; Pillow's own conversion clips them to white."""
+    values = np.asarray(image, dtype=np.float32)
+    brightest = float(values[np.isfinite(values)].max(initial=0))
+    if image.mode.startswith("I;16"):
+        top = 65535.0
+    elif image.mode == "I":  # Pillow opens 16-bit PNG as "I" too
+        top = 65535.0 if 255 < brightest <= 65535 else max(brightest, 255.0)
+    else:
+        top = max(brightest, 1.0)
+    return Image.fromarray(np.nan_to_num(np.clip(values * (255.0 / top), 0, 255)).astype(np.uint8))
+
+
+@functools.cache
+def _register_heif() -> None:
+    # Here, not at the top: importing pillow-heif costs 40 ms that no other format should pay.
+    from pillow_heif import register_heif_opener  # noqa: PLC0415
+
+    register_heif_opener()

@@ -1,0 +1,83 @@
+"""The story on one screen: a photo -> faces -> crops -> predictions -> readings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kfer.classifier import Classifier
+from kfer.faces import Detector, Face, crop_face, crop_whole, detect_faces
+from kfer.labels import Taxonomy
+from kfer.photos import Photo
+from kfer.predictions import Prediction
+
+NO_FACE = "no face found; the whole photo was read as one face"
+
+
+@dataclass(frozen=True)
+class FaceReading:
+    """A face, in pixels of the upright original photo, and what was read in it."""
+
+    face: Face
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All readings of one photo, best detection first; ``whole`` when the photo itself was read."""
+
+    photo: Photo
+    model: str
+    taxonomy: Taxonomy
+    readings: tuple[FaceReading, ...]
+    whole: bool
+
+
+def analyze(
+    photo: Photo,
+    classifier: Classifier,
+    detector: Detector | None,
+    taxonomy: Taxonomy | None = None,
+) -> Analysis:
+    """Read every face. Without a detector, or without a face, the whole photo is read as one."""
+    spec = classifier.bundle.crop
+    faces = detect_faces(detector, photo.image) if detector else []
+    crops = [crop_face(photo.image, face, spec) for face in faces]
+    whole = not faces
+    if whole:
+        faces = [Face((0.0, 0.0, float(photo.image.width), float(photo.image.height)), 0.0)]
+        crops = [crop_whole(photo.image, spec)]
+    predictions = classifier.predict(crops, taxonomy)
+    return Analysis(
+        photo=photo,
+        model=classifier.bundle.identity,
+        taxonomy=taxonomy or classifier.bundle.default_taxonomy,
+        readings=tuple(
+            FaceReading(face.scaled(photo.scale), prediction)
+            for face, prediction in zip(faces, predictions, strict=True)
+        ),
+        whole=whole,
+    )
+
+
+def describe(analysis: Analysis, file: str) -> dict[str, Any]:
+    """The JSON object that the command line, the API and the page's download all give."""
+    photo = analysis.photo
+    return {
+        "file": file,
+        "width": photo.width,
+        "height": photo.height,
+        "model": analysis.model,
+        "taxonomy": analysis.taxonomy.name,
+        "faces": [_describe_reading(reading) for reading in analysis.readings],
+        "note": NO_FACE if analysis.whole else None,
+    }
+
+
+def _describe_reading(reading: FaceReading) -> dict[str, Any]:
+    prediction = reading.prediction
+    return {
+        "rect": [round(value, 1) for value in reading.face.box],
+        "detection_score": round(reading.face.score, 4),
+        "label": prediction.label,
+        "label_en": prediction.taxonomy.to_english(prediction.label),
+        "probs": dict(zip(prediction.taxonomy.labels, prediction.probabilities, strict=True)),
+    }

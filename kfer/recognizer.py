@@ -1,0 +1,73 @@
+"""The models and detectors that a program offers, each built once, when first asked for."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from kfer.bundle import Bundle, load_bundle
+from kfer.classifier import Classifier
+from kfer.errors import BundleError
+from kfer.faces import Detector, build_detector
+from kfer.hub import locate_model
+from kfer.labels import get_taxonomy
+from kfer.photos import Photo
+from kfer.pipeline import Analysis, analyze
+
+
+def locate_bundle(reference: str | None) -> Bundle:
+    """The checked bundle that a model reference means. Raises BundleError or HubError."""
+    source = locate_model(reference)
+    return load_bundle(source.folder, source.name, source.revision)
+
+
+class Recognizer:
+    """Reads photos with any of the offered models. Safe to call from several threads."""
+
+    def __init__(self, bundles: Sequence[Bundle], detector_weights: Path | None = None) -> None:
+        """The first bundle is the default. ``detector_weights`` is for the YOLO detector."""
+        self.bundles = {bundle.identity: bundle for bundle in bundles}
+        self._detector_weights = detector_weights
+        self._classifiers: dict[str, Classifier] = {}
+        self._detectors: dict[str, Detector | None] = {}
+        self._building = threading.Lock()
+
+    def find_bundle(self, model: str | None) -> Bundle:
+        """By identity or by name; None is the default. Raises BundleError for any other."""
+        bundles = list(self.bundles.values())
+        if not model:
+            return bundles[0]
+        for bundle in bundles:
+            if model in (bundle.identity, bundle.name):
+                return bundle
+        offered = ", ".join(bundle.name for bundle in bundles)
+        raise BundleError(f"The model {model!r} is not offered here; choose one of {offered}.")
+
+    def analyze(
+        self,
+        photo: Photo,
+        model: str | None = None,
+        detector: str = "mtcnn",
+        taxonomy: str | None = None,
+    ) -> Analysis:
+        """Raises BundleError, DetectorError or TaxonomyError for what is not to be had."""
+        bundle = self.find_bundle(model)
+        wanted = get_taxonomy(taxonomy) if taxonomy else None
+        bundle.find_head(wanted or bundle.default_taxonomy)
+        return analyze(photo, self._classifier(bundle), self._detector(detector), wanted)
+
+    def warm_up(self) -> None:
+        """Build the default model and detector now, so that the first photo need not wait."""
+        self._classifier(self.find_bundle(None))
+        self._detector("mtcnn")
+
+    def _classifier(self, bundle: Bundle) -> Classifier:
+        with self._building:
+            if bundle.identity not in self._classifiers:
+                self._classifiers[bundle.identity] = Classifier(bundle)
+            return self._classifiers[bundle.identity]
+
+    def _detector(self, name: str) -> Detector | None:
+        with self._building:
+            if name not in self._detectors:
+                self._detectors[name] = build_detector(name, self._detector_weights)
+            return self._detectors[name]

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# What the tests need beside Python: a browser, and a font with Korean letters.
+# Installed where that is possible; otherwise the line to type. With CI=true a missing browser is
+# a failure: there its tests must not be skipped.
+set -euo pipefail
+
+has_browser() {
+    command -v chromium || command -v google-chrome
+} >/dev/null
+
+has_korean_font() {
+    [[ -n "$(fc-list :lang=ko 2>/dev/null)" ]] || dpkg --status fonts-noto-cjk &>/dev/null
+}
+
+list_missing() {
+    has_browser || echo chromium
+    has_korean_font || echo fonts-noto-cjk
+}
+
+mapfile -t missing < <(list_missing)
+if ((${#missing[@]} == 0)); then
+    exit 0
+fi
+
+if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } ||
+        echo "apt-get could not install: ${missing[*]}" >&2
+    mapfile -t missing < <(list_missing)
+fi
+
+if ((${#missing[@]} > 0)); then
+    echo "The tests also need: ${missing[*]}. Type: sudo apt-get install ${missing[*]}" >&2
+fi
+if [[ ${CI:-} == true ]] && ! has_browser; then
+    exit 1
+fi

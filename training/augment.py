@@ -1,0 +1,91 @@
+"""Augmentation of whole batches of grey faces, on whatever device they lie on.
+
+The data set lives in memory as 48-px bytes; one resampling turns, scales, shifts, mirrors and draws
+every picture up to the network's input size.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.config import TrainConfig
+
+
+def augment(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """(n, 1, h, w) values in 0-1 -> (n, 1, input_size, input_size), not yet normalised."""
+    images = _warp(pixels, config, generator)
+    images = _soften(images, config, generator)
+    images = _relight(images, config, generator)
+    images = _erase(images, config, generator)
+    return images.clamp_(0, 1)
+
+
+def mix(
+    images: Tensor, targets: list[Tensor], alpha: float, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor]]:
+    """Mixup (Zhang et al. 2018): one share per batch, partners are the batch turned round."""
+    if alpha == 0:
+        return images, targets
+    # Beta(a, a) through two gammas: torch.distributions takes no generator.
+    first, second = (
+        torch._standard_gamma(torch.full((1,), alpha), generator=generator) for _ in range(2)
+    )
+    share = float(first / (first + second).clamp_min(1e-12))
+    return (
+        images.mul(share).add_(images.flip(0), alpha=1 - share),
+        [target * share + target.flip(0) * (1 - share) for target in targets],
+    )
+
+
+def _uniform(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.empty(n).uniform_(low, high, generator=generator).to(like.device)
+
+
+def _warp(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    n = len(pixels)
+    angle = _uniform(n, -1, 1, pixels, generator) * math.radians(config.rotation)
+    zoom = torch.exp(_uniform(n, -1, 1, pixels, generator) * math.log1p(config.scale))
+    mirror = torch.where(_uniform(n, 0, 1, pixels, generator) < 0.5, -1.0, 1.0)
+    matrix = torch.zeros(n, 2, 3, device=pixels.device)
+    matrix[:, 0, 0] = mirror * angle.cos() / zoom
+    matrix[:, 0, 1] = -angle.sin() / zoom
+    matrix[:, 1, 0] = mirror * angle.sin() / zoom
+    matrix[:, 1, 1] = angle.cos() / zoom
+    # affine_grid's coordinates run from -1 to 1, so a share of the picture counts twice.
+    matrix[:, 0, 2] = _uniform(n, -2, 2, pixels, generator) * config.translate
+    matrix[:, 1, 2] = _uniform(n, -2, 2, pixels, generator) * config.translate
+    grid = F.affine_grid(matrix, [n, 1, config.input_size, config.input_size], align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+def _soften(images: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    blurred = F.avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
+    chosen = _uniform(len(images), 0, 1, images, generator) < config.blur
+    return torch.where(chosen[:, None, None, None], blurred, images)
+
+
+def _relight(images: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    n, shape = len(images), (-1, 1, 1, 1)
+    contrast = 1 + _uniform(n, -1, 1, images, generator).view(shape) * config.contrast
+    brightness = _uniform(n, -1, 1, images, generator).view(shape) * config.contrast / 2
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    strength = _uniform(n, 0, config.noise, images, generator).view(shape)
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return (images - mean) * contrast + mean + brightness + noise * strength
+
+
+def _erase(images: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al. 2020): a box of 2-20 % of the area, filled with the mean."""
+    n, size = len(images), images.shape[-1]
+    area = _uniform(n, 0.02, 0.2, images, generator)
+    aspect = torch.exp(_uniform(n, -1, 1, images, generator))
+    boxes = []
+    for side in ((area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)):
+        start = _uniform(n, 0, 1, images, generator) * (1 - side)
+        steps = (torch.arange(size, device=images.device) + 0.5) / size
+        boxes.append((steps >= start[:, None]) & (steps < (start + side)[:, None]))
+    chosen = _uniform(n, 0, 1, images, generator) < config.erasing
+    mask = boxes[0][:, None, :, None] & boxes[1][:, None, None, :] & chosen[:, None, None, None]
+    return torch.where(mask, images.mean(dim=(1, 2, 3), keepdim=True), images)

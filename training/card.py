@@ -1,0 +1,173 @@
+"""Figures -> the model card. No figure in a card is typed by hand."""
+
+import dataclasses
+import json
+from datetime import date
+from pathlib import Path
+
+from kfer.bundle import CARD, Bundle
+from kfer.labels import get_taxonomy
+from training.evaluate import Evaluation, HeadFigures
+
+EVALUATION = "evaluation.json"
+
+_FRONT_MATTER = """---
+license: mit
+library_name: timm
+pipeline_tag: image-classification
+language: [ko, en]
+tags: [facial-expression-recognition, emotion, korean, calibrated]
+---
+"""
+
+_USES = """## Intended use
+
+A demonstration and a research aid: comparing how people and a model read the same faces, labelling
+pictures for a study, teaching. It reads the *expression* on a picture, as raters on the internet
+would name it; it does not know what a person feels.
+
+**Not for** hiring, schooling, policing, medicine, or any decision about a person. The European
+Union's AI Act (Regulation 2024/1689, Article 5(1)(f)) forbids inferring emotions at work and in
+education.
+"""
+
+_DATA = """## Data and its terms
+
+Trained on the training part of FER2013 (Goodfellow et al. 2013: 48-px grey faces from a web image
+search) with FER2013's own labels and, for the second head, the ten raters' votes of FER+ (Barsoum
+et al. 2016; the votes are MIT-licensed). FER2013's pictures were scraped, and its mirrors state
+contradictory licences; none of them is part of this bundle or its project. Left out of training:
+pictures pixel-identical to one of the public or the final test, surplus copies, and copies with
+contradictory labels. The epoch, the temperatures and the threshold were chosen on PublicTest, so
+its figures flatter slightly; the final test (PrivateTest) was never looked at.
+"""
+
+_LIMITS = """## Limits
+
+- Frontal, adult, posed or acted faces of the web of 2013; children, older people, profiles, masks
+  and Korean everyday photographs are rare or missing. How well it reads Korean faces has **not**
+  been measured: the Korean data may not be redistributed.
+- Rare classes (혐오, 경멸) rest on few pictures; see their support above.
+- The two heads answer different questions: FER2013's label and the raters' plurality agree on only
+  about 65 % of pictures.
+- Shown as `korean5` or `aihub7`, classes are summed (놀람 and 공포 become 당황 or 불안): an
+  approximation.
+- Probabilities are calibrated on FER2013's kind of picture; elsewhere they are rougher.
+"""
+
+
+def write_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> None:
+    """Write README.md and evaluation.json into the bundle's folder."""
+    text = json.dumps(dataclasses.asdict(evaluation), indent=2, ensure_ascii=False)
+    _replace(bundle.folder / EVALUATION, text + "\n")
+    _replace(bundle.folder / CARD, build_card(bundle, evaluation, today, command))
+
+
+def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
+    parts = [
+        _FRONT_MATTER,
+        f"# {bundle.name}\n",
+        _describe(evaluation, today, command),
+        *(_describe_head(head) for head in evaluation.heads),
+        _describe_sureness(evaluation),
+        _USES,
+        _DATA,
+        _LIMITS,
+        _describe_loading(bundle),
+    ]
+    return "\n".join(parts)
+
+
+def _describe(evaluation: Evaluation, today: date, command: str) -> str:
+    rows = "\n".join(
+        f"| {_TITLES[head.taxonomy]} | **{_percent(head.accuracy.value)}** "
+        f"({_percent(head.accuracy.low)} to {_percent(head.accuracy.high)}) "
+        f"| {head.accuracy.n} | {head.macro_f1:.3f} "
+        f"| {head.ece_before:.3f} | {head.ece_after:.3f} |"
+        for head in evaluation.heads
+    )
+    return f"""Reads the expression of one face, cropped to 48 px grey, in Korean and English.
+
+| PublicTest, single crop | accuracy (95 % interval) | pictures | macro F1 | ECE before | after |
+|---|---|---|---|---|---|
+{rows}
+
+ECE: expected calibration error of the top answer, 15 bins, before and after the temperature (the
+latter cross-fitted: five folds, each measured with a temperature fitted on the others).
+
+{evaluation.parameters / 1e6:.2f} million parameters, {evaluation.megabytes:.1f} MB stored in fp16,
+{evaluation.milliseconds:.1f} ms per face (one thread, batch 1, on the machine that measured).
+
+Weights sha256: `{evaluation.weights_sha256}`
+Measured {today.isoformat()} on the stored file with `{command}`.
+"""
+
+
+_TITLES = {
+    "fer7": "FER2013, 7 classes (head `fer7`)",
+    "ferplus8": "FER+, 8 classes by clear plurality (head `ferplus8`)",
+}
+
+
+def _describe_head(head: HeadFigures) -> str:
+    taxonomy = get_taxonomy(head.taxonomy)
+    rows = "\n".join(
+        f"| {label} {taxonomy.to_english(label)} | {figures.precision:.3f} "
+        f"| {figures.recall:.3f} | {figures.f1:.3f} | {figures.support} |"
+        for label, figures in head.classes.items()
+    )
+    confusion = "\n".join(
+        f"| {label} | " + " | ".join(str(count) for count in row) + " |"
+        for label, row in zip(taxonomy.labels, head.confusion, strict=True)
+    )
+    clean = head.accuracy_without_twins
+    return f"""## {_TITLES[head.taxonomy]}
+
+| class | precision | recall | F1 | pictures |
+|---|---|---|---|---|
+{rows}
+
+Rows are the truth, columns the answers:
+
+| | {" | ".join(taxonomy.labels)} |
+|---|{"---|" * len(taxonomy.labels)}
+{confusion}
+
+Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. Without the pictures that have a
+pixel-identical twin in the final test: {_percent(clean.value)} of {clean.n}.
+"""
+
+
+def _describe_sureness(evaluation: Evaluation) -> str:
+    sure = evaluation.sureness
+    if sure is None:
+        return ""
+    return f"""## When it is not sure
+
+Below a probability of {sure.threshold:.2f} a reading is called "not sure". On PublicTest (FER+)
+{_percent(sure.covered)} of faces lie above, and {_percent(sure.accuracy_when_sure)} of those
+answers equal the raters' plurality.
+"""
+
+
+def _describe_loading(bundle: Bundle) -> str:
+    return f"""## Loading
+
+```python
+import timm
+model = timm.create_model("local-dir:models/{bundle.name}", pretrained=True).eval()
+```
+
+Logits 0-6 are `fer7`, 7-14 `ferplus8`; divide by the head's temperature (`config.json`, key `kfer`)
+and take the softmax within a head. `python -m kfer predict PHOTO` does all of it.
+"""
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2f} %"
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

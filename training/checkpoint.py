@@ -1,0 +1,44 @@
+"""Save and load the state of a run, so that it goes on where it stopped.
+
+Tensors and plain values only: loaded with ``weights_only``, never unpickled.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import CheckpointError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write beside, then replace: an interrupt or a full disk leaves the older file whole."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: the checkpoint could not be written ({error}); the older one still stands. "
+            "Free some space and start the same command again."
+        ) from error
+
+
+def load_checkpoint(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Raises CheckpointError for a damaged file, or one of a run with other settings."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        saved = state["config"]
+    except Exception as error:  # torch raises a different type for every kind of damage
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this program ({error}); move it away or name another "
+            "--out folder."
+        ) from error
+    changed = sorted(key for key in config if saved.get(key) != config[key])
+    if changed:
+        raise CheckpointError(
+            f"{path}: belongs to a run with other settings ({', '.join(changed)}); "
+            "name another --out folder or the recipe that it was begun with."
+        )
+    return state

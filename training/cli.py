@@ -1,0 +1,120 @@
+"""``python -m training COMMAND``: from labelled photos to a model bundle.
+
+    python -m training train --recipe kfer-default --data fer2013 --votes ferplus_votes.csv \\
+        --exclude exclude_from_training.csv --out runs/kfer-default
+    python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
+"""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kfer.errors import KferError
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.loop import Epoch
+
+app = typer.Typer(
+    help="Train and measure KFER's models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders.")
+]
+VotesOption = Annotated[Path, typer.Option("--votes", help="FER+ votes as CSV.")]
+ExcludeOption = Annotated[
+    Path | None, typer.Option("--exclude", help="CSV of pictures to leave out (file,identical_to).")
+]
+
+
+@app.command()
+def train(
+    data: DataOption,
+    votes: VotesOption,
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run there goes on.")],
+    exclude: ExcludeOption = None,
+    recipe: Annotated[
+        str, typer.Option(help="A name in training/recipes, or a .toml file.")
+    ] = "kfer-default",
+    bundle: Annotated[
+        Path | None, typer.Option(help="Where the bundle goes; default: OUT/bundle.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Train by a recipe, then write the bundle with its temperatures fitted on PublicTest."""
+    from training.config import load_recipe
+    from training.dataset import build_face_set
+    from training.export import export_bundle
+    from training.loop import train as run
+    from training.sources import read_fer2013
+
+    config = load_recipe(recipe)
+    manifest = read_fer2013(data, votes, exclude)
+    faces = build_face_set(data, manifest, "train")
+    validation = build_face_set(data, manifest, "validation")
+    typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
+    best = run(config, faces, validation, out, _choose_device(device), _report)
+    written = export_bundle(config, best, validation, bundle or out / "bundle")
+    typer.echo(f"bundle written to {written.folder}")
+
+
+@app.command()
+def evaluate(
+    data: DataOption,
+    votes: VotesOption,
+    bundle: Annotated[Path, typer.Option(help="The bundle to measure.")],
+    exclude: ExcludeOption = None,
+) -> None:
+    """Measure a bundle on PublicTest, print its card and write it into the bundle."""
+    from kfer.bundle import CARD, load_bundle
+    from training.card import write_card
+    from training.dataset import build_face_set
+    from training.evaluate import evaluate as measure
+    from training.sources import read_fer2013
+
+    loaded = load_bundle(bundle)
+    faces = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
+    command = f"python -m training evaluate --bundle {bundle} --data DATA --votes VOTES"
+    if exclude:
+        command += " --exclude EXCLUDE"
+    write_card(loaded, measure(loaded, faces), datetime.now(UTC).date(), command)
+    typer.echo((bundle / CARD).read_text(encoding="utf-8"))
+
+
+def _choose_device(name: str) -> "torch.device":
+    import torch
+
+    from training.errors import ConfigError
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: unknown; allowed are cpu, cuda and auto.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: PyTorch sees no GPU here; use cpu or auto.")
+    return torch.device(name)
+
+
+def _report(epoch: "Epoch") -> None:
+    typer.echo(
+        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  rate {epoch.learning_rate:.2e}  "
+        f"fer7 {epoch.fer7:.4f}  ferplus8 {epoch.ferplus8:.4f}  {epoch.seconds:.0f} s"
+    )
+
+
+def main() -> None:
+    """Exit status: 0 done, 1 the work failed, 2 wrong usage."""
+    try:
+        app()
+    except (TrainingError, KferError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,103 @@
+"""One frozen dataclass of settings that refuses nonsense; saved beside every result.
+
+A recipe is the same thing as a TOML file in ``training/recipes``.
+"""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run. Angles are degrees; other ranges are shares of the picture or of 1."""
+
+    architecture: str
+    model_args: Mapping[str, Any]
+    input_size: int
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_epochs: int = 2
+    ema_decay: float = 0.998
+    label_smoothing: float = 0.1
+    mixup: float = 0.2
+    rotation: float = 15.0
+    scale: float = 0.15
+    translate: float = 0.1
+    erasing: float = 0.3
+    contrast: float = 0.3
+    blur: float = 0.15
+    noise: float = 0.03
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "epochs", "batch_size"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("learning_rate", self.learning_rate > 0, "above 0")
+        for name in ("weight_decay", "mixup", "rotation", "translate", "contrast", "noise"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("ema_decay", "label_smoothing", "scale"):
+            self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        for name in ("erasing", "blur"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "below epochs")
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise ConfigError(f"{name} must be {allowed}, but got {getattr(self, name)!r}.")
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+
+def build_config(settings: Mapping[str, Any], source: str) -> TrainConfig:
+    """Raises ConfigError for unknown, missing or impossible settings; ``source`` is named in it."""
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    unknown = sorted(set(settings) - set(fields))
+    if unknown:
+        raise ConfigError(
+            f"{source}: unknown setting {', '.join(unknown)}; allowed are {', '.join(fields)}."
+        )
+    missing = sorted(
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in settings
+    )
+    if missing:
+        raise ConfigError(f"{source}: missing setting {', '.join(missing)}.")
+    for name, value in settings.items():
+        expected = _TYPES.get(str(getattr(fields[name].type, "__name__", "")), Mapping)
+        if not isinstance(value, expected) or isinstance(value, bool):
+            raise ConfigError(f"{source}: {name} has the wrong type: {value!r}.")
+    try:
+        return TrainConfig(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def load_recipe(name_or_path: str) -> TrainConfig:
+    """A recipe by its name in ``training/recipes``, or any TOML file by its path."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise ConfigError(
+            f"--recipe {name_or_path}: no such recipe; choose one of {names}, or a .toml file."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--recipe {path}: not valid TOML: {error}.") from None
+    return build_config(settings, f"--recipe {path.name}")

@@ -1,0 +1,134 @@
+"""Bundle + labelled faces -> figures, by the very path that serves photos."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import softmax
+
+from kfer.bundle import WEIGHTS, Bundle, Head, hash_file
+from kfer.classifier import Classifier
+from kfer.metrics import (
+    ClassFigures,
+    Estimate,
+    compute_brier,
+    compute_class_figures,
+    compute_confusion,
+    compute_ece,
+    compute_macro_f1,
+    estimate_accuracy,
+)
+from training.calibrate import cross_fit
+from training.dataset import FaceSet
+from training.export import compute_logits, select
+
+TIMING_REPEATS = 60
+
+
+@dataclass(frozen=True)
+class HeadFigures:
+    """How one head does on validation.
+
+    ``ece_before`` is at temperature 1; ``ece_after`` and ``brier`` are cross-fitted, so that no
+    picture is measured with a temperature that was fitted on it.
+    """
+
+    taxonomy: str
+    accuracy: Estimate
+    accuracy_without_twins: Estimate
+    macro_f1: float
+    temperature: float
+    ece_before: float
+    ece_after: float
+    brier: float
+    classes: dict[str, ClassFigures]
+    confusion: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """What share of faces is answered with at least ``threshold``, and how often rightly."""
+
+    threshold: float
+    covered: float
+    accuracy_when_sure: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of the card. ``milliseconds`` per face: one thread, batch 1, median."""
+
+    weights_sha256: str
+    megabytes: float
+    parameters: int
+    milliseconds: float
+    heads: list[HeadFigures]
+    sureness: Sureness | None
+
+
+def evaluate(bundle: Bundle, faces: FaceSet) -> Evaluation:
+    logits = compute_logits(bundle, faces)
+    weights = bundle.folder / WEIGHTS
+    classifier = Classifier(bundle)
+    return Evaluation(
+        weights_sha256=hash_file(weights),
+        megabytes=weights.stat().st_size / 1e6,
+        parameters=classifier.count_parameters(),
+        milliseconds=_time_one_face(classifier, faces),
+        heads=[_measure_head(logits, head, faces) for head in bundle.heads],
+        sureness=_measure_sureness(bundle, logits, faces),
+    )
+
+
+def _measure_head(logits: NDArray[np.float32], head: Head, faces: FaceSet) -> HeadFigures:
+    scores, truth = select(logits, head, faces, held_out_twins=True)
+    labels = head.taxonomy.labels
+    predicted = scores.argmax(axis=1)
+    calibrated = cross_fit(scores, truth)
+    clean_scores, clean_truth = select(logits, head, faces)
+    return HeadFigures(
+        taxonomy=head.taxonomy.name,
+        accuracy=estimate_accuracy(truth, predicted),
+        accuracy_without_twins=estimate_accuracy(clean_truth, clean_scores.argmax(axis=1)),
+        macro_f1=compute_macro_f1(truth, predicted, len(labels)),
+        temperature=head.temperature,
+        ece_before=compute_ece(truth, softmax(scores.astype(np.float64), axis=1)),
+        ece_after=compute_ece(truth, calibrated),
+        brier=compute_brier(truth, calibrated),
+        classes=dict(
+            zip(labels, compute_class_figures(truth, predicted, len(labels)), strict=True)
+        ),
+        confusion=compute_confusion(truth, predicted, len(labels)).tolist(),
+    )
+
+
+def _measure_sureness(
+    bundle: Bundle, logits: NDArray[np.float32], faces: FaceSet
+) -> Sureness | None:
+    if bundle.unsure_below is None:
+        return None
+    scores, truth = select(logits, bundle.heads[0], faces, held_out_twins=True)
+    probabilities = cross_fit(scores, truth)
+    sure = probabilities.max(axis=1) >= bundle.unsure_below
+    right = probabilities.argmax(axis=1) == truth
+    return Sureness(bundle.unsure_below, float(sure.mean()), float(right[sure].mean()))
+
+
+def _time_one_face(classifier: Classifier, faces: FaceSet) -> float:
+    crop = [Image.fromarray(faces.pixels[0])]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        classifier.compute_logits(crop)
+        times = []
+        for _ in range(TIMING_REPEATS):
+            started = time.perf_counter()
+            classifier.compute_logits(crop)
+            times.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return statistics.median(times) * 1000

@@ -1,0 +1,256 @@
+"""The training story: faces in memory -> batches -> steps -> EMA -> checkpoint -> best weights."""
+
+import csv
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from timm.optim import create_optimizer_v2
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from training.augment import augment, mix
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.config import TrainConfig
+from training.dataset import FER7, FaceSet, iterate_batches, transform_faces
+from training.errors import ConfigError, DivergedError
+
+MEAN, STD = 0.5, 0.25  # grey level and spread that the network sees as 0 and 1
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to; accuracies of the averaged weights on validation, 0-1."""
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    fer7: float
+    ferplus8: float
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """What the best checkpoint is chosen by: the mean of both heads' accuracies."""
+        return (self.fer7 + self.ferplus8) / 2
+
+
+def build_pretrained_cfg(config: TrainConfig) -> dict[str, Any]:
+    """The preprocessing that stands in the bundle and that training's evaluation uses."""
+    return {
+        "input_size": (1, config.input_size, config.input_size),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": (MEAN,),
+        "std": (STD,),
+    }
+
+
+def build_model(config: TrainConfig) -> nn.Module:
+    try:
+        model: nn.Module = timm.create_model(
+            config.architecture, pretrained=False, **config.model_args
+        )
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"timm cannot build architecture {config.architecture!r} with "
+            f"{dict(config.model_args)}: {error}."
+        ) from error
+    return model
+
+
+def train(
+    config: TrainConfig,
+    faces: FaceSet,
+    validation: FaceSet,
+    out: Path,
+    device: torch.device,
+    report: Callable[[Epoch], None],
+) -> Path:
+    """Train, or go on with the run in ``out``; returns the path of the best weights.
+
+    ``out`` gets config.json, epochs.csv, last.pt (to go on from) and best.pt (averaged weights).
+    Every epoch draws from a generator seeded by (seed, epoch), so that a resumed run repeats an
+    uninterrupted one.
+
+    Raises:
+        ConfigError, CheckpointError, DivergedError.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    run = _Run(config, len(faces), device)
+    settings = json.loads(config.to_json())
+    last = out / "last.pt"
+    history = run.load(load_checkpoint(last, settings)) if last.exists() else []
+    _replace_text(out / "config.json", config.to_json())
+    images = transform_faces(validation, build_pretrained_cfg(config))
+    for epoch in range(len(history), config.epochs):
+        started = time.monotonic()
+        loss = run.train_epoch(faces, epoch)
+        fer7, ferplus8 = _score(predict_logits(run.average, images, device), validation)
+        result = Epoch(
+            epoch + 1, loss, run.rate(epoch + 1.0), fer7, ferplus8, time.monotonic() - started
+        )
+        if result.score > max((past.score for past in history), default=-1.0):
+            save_checkpoint(
+                out / "best.pt",
+                {"config": settings, "epoch": epoch + 1, "model": run.average.state_dict()},
+            )
+        history.append(result)
+        save_checkpoint(last, {"config": settings, **run.state(history)})
+        _write_history(out / "epochs.csv", history)
+        report(result)
+    return out / "best.pt"
+
+
+def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """(n, outputs) float32 logits in evaluation mode, without autocast."""
+    model.eval()
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                model(batch.to(device, memory_format=torch.channels_last)).float().cpu()
+                for batch in images.split(EVALUATION_BATCH)
+            ]
+        )
+
+
+class _Run:
+    """The mutable state of a run: network, averaged network and optimiser."""
+
+    def __init__(self, config: TrainConfig, n_faces: int, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.steps_per_epoch = n_faces // config.batch_size
+        if self.steps_per_epoch == 0:
+            raise ConfigError(
+                f"batch_size {config.batch_size} is more than the {n_faces} training pictures."
+            )
+        model = build_model(config).to(device)
+        self.model = model.to(memory_format=torch.channels_last)
+        self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True)
+        self.optimizer = create_optimizer_v2(
+            self.model,
+            opt="adamw",
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        self.updates = 0
+
+    @property
+    def average(self) -> nn.Module:
+        return self.ema.module
+
+    def rate(self, epochs_done: float) -> float:
+        """Learning rate: linear warm-up, then a cosine down to 0."""
+        config = self.config
+        if epochs_done < config.warmup_epochs:
+            return config.learning_rate * epochs_done / config.warmup_epochs
+        share = (epochs_done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+        return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
+
+    def train_epoch(self, faces: FaceSet, epoch: int) -> float:
+        """Mean loss of the epoch. Raises DivergedError when it is not a number."""
+        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + epoch)
+        pixels, fer7, votes = self._targets(faces)
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        batches = iterate_batches(len(faces), self.config.batch_size, generator)
+        for step, chosen in enumerate(batches):
+            chosen = chosen.to(self.device)
+            images = augment(pixels[chosen].float().div_(255), self.config, generator)
+            images, (hard, soft) = mix(
+                images, [fer7[chosen], votes[chosen]], self.config.mixup, generator
+            )
+            rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss = self._step((images - MEAN) / STD, hard, soft)
+            total += loss
+        mean = float(total) / self.steps_per_epoch
+        if not math.isfinite(mean):
+            raise DivergedError(
+                f"The loss became {mean} in epoch {epoch + 1}; the last checkpoint still stands. "
+                f"Lower learning_rate (now {self.config.learning_rate}) in the recipe."
+            )
+        return mean
+
+    def _targets(self, faces: FaceSet) -> tuple[Tensor, Tensor, Tensor]:
+        smoothing = self.config.label_smoothing
+        hard = F.one_hot(torch.from_numpy(faces.fer7), len(FER7.labels)).float()
+        hard = hard * (1 - smoothing) + smoothing / len(FER7.labels)
+        return (
+            torch.from_numpy(faces.pixels)[:, None].to(self.device),
+            hard.to(self.device),
+            torch.from_numpy(faces.votes).to(self.device),
+        )
+
+    def _step(self, images: Tensor, hard: Tensor, soft: Tensor) -> Tensor:
+        with self._autocast():
+            logits = self.model(images.contiguous(memory_format=torch.channels_last))
+        logits = logits.float()
+        split = len(FER7.labels)
+        # Rows of zeros are pictures whose raters saw no emotion: they add nothing to the second.
+        loss = F.cross_entropy(logits[:, :split], hard)
+        loss = loss + F.cross_entropy(logits[:, split:], soft)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.updates += 1
+        self.ema.update(self.model, step=self.updates)
+        return loss.detach()
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def state(self, history: list[Epoch]) -> dict[str, Any]:
+        return {
+            "history": [dataclasses.asdict(epoch) for epoch in history],
+            "updates": self.updates,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> list[Epoch]:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]
+        return [Epoch(**epoch) for epoch in state["history"]]
+
+
+def _score(logits: Tensor, faces: FaceSet) -> tuple[float, float]:
+    split = len(FER7.labels)
+    fer7 = logits[:, :split].argmax(1).numpy() == faces.fer7
+    clear = faces.plurality >= 0
+    ferplus8 = logits[:, split:].argmax(1).numpy()[clear] == faces.plurality[clear]
+    return float(np.mean(fer7)), float(np.mean(ferplus8))
+
+
+def _write_history(path: Path, history: list[Epoch]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Epoch)])
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(epoch) for epoch in history)
+    temporary.replace(path)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

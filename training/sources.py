@@ -1,0 +1,127 @@
+"""FER2013 in the Kaggle folder layout, with FER+ votes -> one manifest.
+
+The manifest is a table with a row per picture that may be used: ``path`` (relative to the data
+folder), ``part`` ("train" or "validation"), ``label`` (canonical fer7 label), ``pixels`` (sha256 of
+the decoded pixels), one column per FER+ answer, and ``twin_of_held_out``.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+
+from training.errors import DataError
+from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS
+
+FOLDERS = {
+    "angry": "분노",
+    "disgust": "혐오",
+    "fear": "공포",
+    "happy": "기쁨",
+    "sad": "슬픔",
+    "surprise": "놀람",
+    "neutral": "중립",
+}
+PARTS = {"train": "train", "test": "validation"}
+VOTE_COLUMNS = [*FERPLUS_COLUMNS, *NO_EMOTION_COLUMNS]
+
+
+def read_fer2013(data: Path, votes: Path, exclude: Path | None) -> pd.DataFrame:
+    """The manifest of FER2013 plus FER+.
+
+    Left out: training pictures named in ``exclude``, training pictures that stand in validation,
+    surplus pixel-identical copies, and groups of copies whose labels contradict each other.
+    Validation keeps every picture, as the field counts them.
+
+    Raises:
+        DataError: a folder is missing or empty, a picture cannot be read, or a file names pictures
+            that are not in the folder.
+    """
+    manifest = _list_pictures(data)
+    manifest = manifest.join(_read_votes(votes, set(manifest.index)), how="left")
+    if manifest[VOTE_COLUMNS].isna().any(axis=None):
+        first = manifest.index[manifest[VOTE_COLUMNS].isna().any(axis=1)][0]
+        raise DataError(f"--votes {votes}: no votes for {first}; every picture needs a row.")
+    manifest[VOTE_COLUMNS] = manifest[VOTE_COLUMNS].astype("int64")
+    excluded = _read_exclusions(exclude, set(manifest.index)) if exclude else {}
+    manifest["twin_of_held_out"] = manifest.index.isin(
+        [path for path, twin in excluded.items() if twin != "PublicTest"]
+    )
+    return _drop_copies(manifest, set(excluded)).reset_index(names="path")
+
+
+def load_pixels(data: Path, manifest: pd.DataFrame) -> np.ndarray:
+    """(pictures, 48, 48) uint8 grey pixels in the manifest's order."""
+    return np.stack([_read_pixels(data / path) for path in manifest["path"]])
+
+
+def _list_pictures(data: Path) -> pd.DataFrame:
+    rows = []
+    for folder, part in PARTS.items():
+        for name, label in FOLDERS.items():
+            files = sorted((data / folder / name).glob("*.jpg"))
+            if not files:
+                raise DataError(
+                    f"--data {data}: no .jpg pictures in {folder}/{name}; expected FER2013 in the "
+                    f"Kaggle layout: {', '.join(PARTS)}, each with {', '.join(FOLDERS)}."
+                )
+            for file in files:
+                digest = hashlib.sha256(_read_pixels(file).tobytes()).hexdigest()
+                path = file.relative_to(data).as_posix()
+                rows.append({"path": path, "part": part, "label": label, "pixels": digest})
+    return pd.DataFrame(rows).set_index("path")
+
+
+def _read_pixels(file: Path) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("L"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{file}: cannot be read as a picture ({error}).") from None
+    if pixels.shape != (48, 48):
+        height, width = pixels.shape
+        raise DataError(f"{file}: is {width}x{height} px; FER2013 pictures are 48x48.")
+    return pixels
+
+
+def _read_table(file: Path, flag: str, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{flag} {file}: cannot be read as CSV ({error}).") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise DataError(f"{flag} {file}: missing column {', '.join(missing)}.")
+    return table
+
+
+def _reject_unknown(table: pd.DataFrame, flag: str, file: Path, known: set[str]) -> None:
+    unknown = [name for name in table["file"] if name not in known]
+    if unknown:
+        raise DataError(
+            f"{flag} {file}: names {len(unknown)} pictures that are not in --data, "
+            f"the first is {unknown[0]}."
+        )
+
+
+def _read_votes(file: Path, known: set[str]) -> pd.DataFrame:
+    table = _read_table(file, "--votes", ["file", *VOTE_COLUMNS])
+    _reject_unknown(table, "--votes", file, known)
+    return table.drop_duplicates("file").set_index("file")[VOTE_COLUMNS]
+
+
+def _read_exclusions(file: Path, known: set[str]) -> dict[str, str]:
+    table = _read_table(file, "--exclude", ["file", "identical_to"])
+    _reject_unknown(table, "--exclude", file, known)
+    return dict(zip(table["file"], table["identical_to"], strict=True))
+
+
+def _drop_copies(manifest: pd.DataFrame, excluded: set[str]) -> pd.DataFrame:
+    validation = manifest[manifest["part"] == "validation"]
+    train = manifest[(manifest["part"] == "train") & ~manifest.index.isin(list(excluded))]
+    train = train[~train["pixels"].isin(validation["pixels"])]
+    labels_of_group = train.groupby("pixels")["label"].transform("nunique")
+    train = train[labels_of_group == 1].drop_duplicates("pixels")
+    return pd.concat([train, validation])

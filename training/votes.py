@@ -1,0 +1,48 @@
+"""Pure: raters' votes become a distribution, or nothing where the raters saw no emotion.
+
+The rules are those of Barsoum et al. 2016, "Training Deep Networks for Facial Expression
+Recognition with Crowd-Sourced Label Distribution" (FER+).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+FERPLUS_COLUMNS = {  # the votes file's columns -> canonical labels
+    "anger": "분노",
+    "disgust": "혐오",
+    "fear": "공포",
+    "happiness": "기쁨",
+    "sadness": "슬픔",
+    "surprise": "놀람",
+    "neutral": "중립",
+    "contempt": "경멸",
+}
+NO_EMOTION_COLUMNS = ("unknown", "NF")
+
+
+def soften(emotions: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Votes -> distributions.
+
+    Args:
+        emotions: (pictures, emotions) counts.
+        others: (pictures, k) counts of answers that name no emotion.
+
+    Returns:
+        (pictures, emotions) shares that sum to 1; a row of zeros where the picture has no usable
+        votes: the most frequent answer names no emotion. Single votes are dropped as slips unless
+        nothing else is left.
+    """
+    kept = np.where(emotions > 1, emotions, 0)
+    kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, emotions)
+    total = kept.sum(axis=1, keepdims=True)
+    usable = (total[:, 0] > 0) & (emotions.max(axis=1) > others.max(axis=1, initial=0))
+    shares = kept / np.maximum(total, 1)
+    return np.where(usable[:, None], shares, 0.0).astype(np.float32)
+
+
+def find_plurality(emotions: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the clear winner of each row, or -1: a tie, or an answer that names no emotion."""
+    ordered = np.sort(np.concatenate([emotions, others], axis=1), axis=1)
+    clear = ordered[:, -1] > ordered[:, -2]
+    named = emotions.max(axis=1) == ordered[:, -1]
+    return np.where(clear & named, emotions.argmax(axis=1), -1)
