@@ -7,8 +7,9 @@ any other form are refused: unpickling a file runs whatever code it brings.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kfer.faces import CropSpec
 from kfer.labels import Taxonomy, get_mapping, get_taxonomy
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -93,18 +95,22 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
             name=name or folder.resolve().name,
             revision=revision or hash_file(weights)[:12],
             heads=tuple(_read_head(head) for head in own["heads"]),
-            crop=CropSpec(**own["crop"]),
-            pretrained_cfg=config["pretrained_cfg"],
+            crop=_read_crop(own["crop"]),
+            pretrained_cfg={**config["pretrained_cfg"]},
             num_classes=num_classes,
             unsure_below=own.get("unsure_below"),
         )
-        input_size = bundle.pretrained_cfg["input_size"]
+        built = dict(config.get("model_args") or {}).get("num_classes", num_classes)
+        if built != num_classes:  # timm would fill the last layer with random numbers
+            raise ValueError(f"model_args build {built} outputs, but num_classes is {num_classes}")
+        for key in PREPROCESSING:
+            bundle.pretrained_cfg[key]
     except (KeyError, TypeError, ValueError, TaxonomyError) as error:
         detail = f"missing {error}" if isinstance(error, KeyError) else str(error)
         raise BundleError(
             f"{folder / CONFIG} is not a valid KFER model description: {detail}."
         ) from None
-    _check(bundle, input_size, config.get("label_names"))
+    _check(bundle, config)
     return bundle
 
 
@@ -186,31 +192,45 @@ def _read_head(head: Mapping[str, Any]) -> Head:
     )
 
 
-def _check(bundle: Bundle, input_size: Any, label_names: Any) -> None:
+def _read_crop(crop: Mapping[str, Any]) -> CropSpec:
+    spec = CropSpec(**crop)
+    return replace(spec, margin=float(spec.margin), size=int(spec.size))
+
+
+def _check(bundle: Bundle, config: Mapping[str, Any]) -> None:
     where = bundle.folder / CONFIG
     if not bundle.heads:
         raise BundleError(f"{where} lists no heads; at least one is needed.")
     for head in bundle.heads:
         labels = len(head.taxonomy.labels)
-        if not (0 <= head.start and head.stop - head.start == labels):
+        if not (head.start >= 0 and head.stop - head.start == labels):
             raise BundleError(
                 f"{where}: head {head.taxonomy.name} spans outputs {head.start} to {head.stop}, "
                 f"but has {labels} labels."
             )
-        if head.stop > bundle.num_classes:
-            raise BundleError(
-                f"{where}: head {head.taxonomy.name} reaches output {head.stop} of a network with "
-                f"{bundle.num_classes}."
-            )
-        if not head.temperature > 0:
+        if not 0 < head.temperature < math.inf:
             raise BundleError(
                 f"{where}: head {head.taxonomy.name} has temperature {head.temperature}; "
-                "it must be above 0."
+                "it must be a number above 0."
             )
-    channels = 1 if bundle.crop.grey else 3
+    spans = sorted((head.start, head.stop) for head in bundle.heads)
+    if [start for start, _ in spans] + [bundle.num_classes] != [0] + [stop for _, stop in spans]:
+        listed = ", ".join(f"{start} to {stop}" for start, stop in spans)
+        raise BundleError(
+            f"{where}: the heads span outputs {listed}; together they must cover the network's "
+            f"{bundle.num_classes} outputs, each once."
+        )
+    crop = bundle.crop
+    if crop.size < 1 or not -1 < crop.margin < math.inf:
+        raise BundleError(
+            f"{where}: crops of size {crop.size} with margin {crop.margin} cannot be cut; "
+            "the size must be at least 1, the margin above -1."
+        )
+    channels = 1 if crop.grey else 3
+    input_size = bundle.pretrained_cfg["input_size"]
     if not isinstance(input_size, list) or len(input_size) != 3 or input_size[0] != channels:
         raise BundleError(
             f"{where}: input_size {input_size} does not fit crops with {channels} channel(s)."
         )
-    if label_names != build_label_names(bundle.heads):
+    if config.get("label_names") != build_label_names(bundle.heads):
         raise BundleError(f"{where}: label_names do not match the heads.")

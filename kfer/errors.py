@@ -2,7 +2,14 @@
 
 
 class KferError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+    """Base of all errors that are the input's fault, not the program's.
+
+    ``str()`` is the English message, ``korean`` the Korean one where a visitor can meet it.
+    """
+
+    def __init__(self, message: str, korean: str | None = None) -> None:
+        super().__init__(message)
+        self.korean = korean or message
 
 
 class PhotoError(KferError):

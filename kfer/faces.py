@@ -65,11 +65,18 @@ class MtcnnDetector:
     """MTCNN (Zhang et al. 2016) as facenet-pytorch packages it, weights inside its wheel."""
 
     def __init__(self) -> None:
-        from facenet_pytorch import MTCNN  # noqa: PLC0415  # heavy: imports torch
+        import torch  # noqa: PLC0415  # heavy
+        from facenet_pytorch import MTCNN  # noqa: PLC0415  # imports torch
 
         self._mtcnn = MTCNN(
-            keep_all=True, min_face_size=MTCNN_MIN_FACE, thresholds=list(MTCNN_THRESHOLDS)
+            keep_all=True,
+            min_face_size=MTCNN_MIN_FACE,
+            thresholds=list(MTCNN_THRESHOLDS),
+            select_largest=False,  # best score first
         )
+        # The same faces in half the time where there are many: on the CPU convolutions with this
+        # few channels run much faster with the channels last.
+        self._mtcnn.to(memory_format=torch.channels_last)
 
     def detect(self, image: Image.Image) -> list[Face]:
         if min(image.size) < MTCNN_MIN_FACE:
@@ -77,7 +84,7 @@ class MtcnnDetector:
         boxes, scores, landmarks = self._mtcnn.detect(image, landmarks=True)
         if boxes is None:
             return []
-        return [
+        faces = [
             Face(
                 box=(float(x0), float(y0), float(x1 - x0), float(y1 - y0)),
                 score=float(score),
@@ -85,6 +92,7 @@ class MtcnnDetector:
             )
             for (x0, y0, x1, y1), score, marks in zip(boxes, scores, landmarks, strict=True)
         ]
+        return sorted(faces, key=lambda face: -face.score)  # they come with the largest first
 
 
 class HaarDetector:
@@ -208,7 +216,7 @@ def _cut(
     reach = side / 2 * (abs(math.cos(roll)) + abs(math.sin(roll))) + 2
     left, top = math.floor(center[0] - reach), math.floor(center[1] - reach)
     right, bottom = math.ceil(center[0] + reach), math.ceil(center[1] + reach)
-    region = _crop_padded(image.convert("L" if spec.grey else "RGB"), left, top, right, bottom)
+    region = _crop_padded(image, left, top, right, bottom).convert("L" if spec.grey else "RGB")
     pixels = max(round(side), 1)
     cos, sin = math.cos(roll) * side / pixels, math.sin(roll) * side / pixels
     x0 = center[0] - left - (cos - sin) * pixels / 2
@@ -224,11 +232,13 @@ def _cut(
 
 
 def _crop_padded(image: Image.Image, left: int, top: int, right: int, bottom: int) -> Image.Image:
-    inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
-    if inside[0] >= inside[2] or inside[1] >= inside[3]:  # a box wholly outside
-        return Image.new(image.mode, (right - left, bottom - top))
-    pixels: NDArray[np.uint8] = np.asarray(image.crop(inside))
-    padding = [(inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2])]
-    if not any(map(any, padding)):
-        return Image.fromarray(pixels)
-    return Image.fromarray(np.pad(pixels, [*padding, (0, 0)][: pixels.ndim], mode="edge"))
+    box = (
+        min(max(left, 0), image.width - 1),
+        min(max(top, 0), image.height - 1),
+        max(min(right, image.width), 1),
+        max(min(bottom, image.height), 1),
+    )
+    pixels: NDArray[np.uint8] = np.asarray(image.crop(box))
+    rows = np.clip(np.arange(top, bottom) - box[1], 0, box[3] - box[1] - 1)
+    columns = np.clip(np.arange(left, right) - box[0], 0, box[2] - box[0] - 1)
+    return Image.fromarray(pixels[rows][:, columns])

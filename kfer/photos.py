@@ -80,7 +80,10 @@ def open_photo(data: bytes) -> Photo:
 
 def _read(file: IO[bytes]) -> Photo:
     if not file.read(1):
-        raise PhotoError(f"The file is empty (0 bytes); choose a photo in {FORMATS}.")
+        raise PhotoError(
+            f"The file is empty (0 bytes); choose a photo in {FORMATS}.",
+            "파일이 비어 있어요 (0바이트). 다른 사진을 골라 주세요.",
+        )
     file.seek(0)
     _register_heif()
     try:
@@ -90,19 +93,23 @@ def _read(file: IO[bytes]) -> Photo:
             with Image.open(file, formats=_PIL_FORMATS) as image:
                 return _decode(image)
     except UnidentifiedImageError:
-        raise PhotoError(f"The file is not a photo that can be read; allowed: {FORMATS}.") from None
+        raise PhotoError(
+            f"The file is not a photo that can be read; allowed: {FORMATS}.",
+            "읽을 수 있는 사진 파일이 아니에요. JPEG, PNG, WebP, HEIC 같은 사진을 골라 주세요.",
+        ) from None
     except Image.DecompressionBombError:
-        raise PhotoError(_too_large("several hundred")) from None
+        raise _too_large("several hundred") from None
     except _DAMAGE as error:
         raise PhotoError(
-            f"The photo is damaged or cut short ({error}); save or download it again."
+            f"The photo is damaged or cut short ({error}); save or download it again.",
+            "사진이 손상되었거나 중간에 잘렸어요. 다시 저장하거나 내려받아 주세요.",
         ) from None
 
 
 def _decode(image: Image.Image) -> Photo:
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
-        raise PhotoError(_too_large(f"{image.width} x {image.height} px, {megapixels:.0f}"))
+        raise _too_large(f"{image.width} x {image.height} px, {megapixels:.0f}")
     original = image.size
     # Lets JPEG decode straight to 1/2, 1/4 or 1/8 where that is still large enough.
     image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
@@ -125,10 +132,12 @@ def _find_orientation(image: Image.Image) -> int:
     return orientation if orientation in _TURNS else 1
 
 
-def _too_large(got: str) -> str:
-    return (
+def _too_large(got: str) -> PhotoError:
+    return PhotoError(
         f"The photo has too many pixels: {got} megapixels, and at most {MAX_MEGAPIXELS} are "
-        "allowed; make it smaller and try again."
+        "allowed; make it smaller and try again.",
+        f"사진의 화소가 너무 많아요. {MAX_MEGAPIXELS}메가픽셀까지 읽을 수 있으니 "
+        "줄여서 다시 해 주세요.",
     )
 
 
@@ -150,7 +159,7 @@ def _rescale(image: Image.Image) -> Image.Image:
     brightest = float(values[np.isfinite(values)].max(initial=0))
     if image.mode.startswith("I;16"):
         top = 65535.0
-    elif image.mode == "I":  # Pillow opens 16-bit PNG as "I" too
+    elif image.mode == "I":  # 32 bits, which often hold no more than 16
         top = 65535.0 if 255 < brightest <= 65535 else max(brightest, 255.0)
     else:
         top = max(brightest, 1.0)

@@ -22,7 +22,7 @@ class FaceReading:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All readings of one photo, best detection first; ``whole`` when the photo itself was read."""
+    """All readings of one photo, left to right; ``whole`` when the photo itself was read."""
 
     photo: Photo
     model: str
@@ -40,6 +40,7 @@ def analyze(
     """Read every face. Without a detector, or without a face, the whole photo is read as one."""
     spec = classifier.bundle.crop
     faces = detect_faces(detector, photo.image) if detector else []
+    faces = sorted(faces, key=lambda face: face.box[0] + face.box[2] / 2)
     crops = [crop_face(photo.image, face, spec) for face in faces]
     whole = not faces
     if whole:

@@ -1,0 +1,128 @@
+"""KFER's web app: reads the environment, builds the parts, lays the tabs, launches.
+
+make app            # or: python app.py
+HOST=0.0.0.0 PORT=8080 KFER_MODEL=hf-hub:owner/name python app.py
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from starlette.routing import BaseRoute
+
+from kfer import ui
+from kfer.errors import KferError
+from kfer.recognizer import Recognizer, locate_bundle
+from kfer.web import MAX_BYTES, build_routes
+
+FONTS = ["Pretendard", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "sans-serif"]
+CACHE_SECONDS = (60, 300)  # how often outputs are looked through, and how old they may grow
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for."""
+
+    host: str
+    port: int
+    model: str | None
+    data_dir: Path
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises ValueError when PORT is no port."""
+    port = environment.get("PORT") or environment.get("GRADIO_SERVER_PORT") or "7860"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"PORT must be a number from 1 to 65535, but is {port!r}.")
+    return Settings(
+        host=environment.get("HOST") or environment.get("GRADIO_SERVER_NAME") or "127.0.0.1",
+        port=int(port),
+        model=environment.get("KFER_MODEL") or None,
+        data_dir=Path(environment.get("KFER_DATA_DIR") or "data"),
+    )
+
+
+def build_recognizer(model: str | None) -> tuple[Recognizer, str | None]:
+    """The configured model before the bundled one, or the bundled one and why it stands alone."""
+    bundled = locate_bundle(None)
+    if model is None:
+        return Recognizer([bundled]), None
+    try:
+        return Recognizer([locate_bundle(model), bundled]), None
+    except KferError as error:
+        return Recognizer([bundled]), str(error)
+
+
+def build_app(recognizer: Recognizer, notice: str | None) -> gr.Blocks:
+    with gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS) as blocks:
+        ui.build_header()
+        with gr.Tab("표정 분석 · Analyze"):
+            ui.build_tab(recognizer, notice)
+        with gr.Tab("모델과 데이터 · About"):
+            ui.build_about_tab(recognizer)
+        ui.register_api(recognizer)
+    blocks.queue(max_size=64, default_concurrency_limit=8)
+    return blocks
+
+
+def launch(
+    blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute], *, block: bool = True
+) -> None:
+    blocks.launch(
+        server_name=settings.host,
+        server_port=settings.port,
+        app_kwargs={"routes": routes},
+        theme=gr.themes.Soft(font=FONTS, font_mono=["monospace"]),
+        css_paths=[ui.CSS],
+        max_file_size=MAX_BYTES,
+        blocked_paths=[str(settings.data_dir.resolve())],
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        pwa=False,
+        share=False,
+        ssr_mode=False,
+        mcp_server=False,
+        state_session_capacity=1000,
+        quiet=True,
+        prevent_thread_lock=not block,
+    )
+
+
+def main() -> None:
+    """Exit status: 0 ended, 1 the app could not start, 2 the environment makes no sense."""
+    try:
+        settings = read_settings(os.environ)
+    except ValueError as error:
+        sys.exit(_complain(str(error), 2))
+    try:
+        recognizer, notice = build_recognizer(settings.model)
+    except KferError as error:
+        sys.exit(_complain(str(error), 1))
+    if notice:
+        _complain(f"the bundled model is used instead of KFER_MODEL: {notice}", 0)
+    threading.Thread(target=recognizer.warm_up, daemon=True).start()
+    sys.stderr.write(f"KFER: http://{settings.host}:{settings.port}\n")
+    try:
+        launch(build_app(recognizer, notice), settings, build_routes(recognizer))
+    except OSError as error:
+        sys.exit(
+            _complain(
+                f"port {settings.port} on {settings.host} cannot be used ({error}); "
+                "stop what uses it, or choose another: PORT=7861 make app",
+                1,
+            )
+        )
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stderr.write(f"KFER: {message}\n")
+    return status
+
+
+if __name__ == "__main__":
+    main()

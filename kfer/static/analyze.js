@@ -1,0 +1,449 @@
+// The Analyze tab: takes a photo or the webcam, posts it, draws what comes back.
+// Live frames: the next one is taken only when the last one's answer is there, so that none queues
+// up anywhere and what is shown is at most one service time old.
+(() => {
+  const LIVE_WIDTH = 640;
+  const TIMELINE_MS = 10_000;
+  const SAME_FACE = 0.3; // overlap from which a face counts as the one of the last frame
+  const NUMBER_ONLY = 40; // px of a box's width, below which its tag is just the number
+  const NO_SHARE = 90; // px, below which the tag leaves out the probability
+  const SMOOTHING = 0.5; // share of the newest frame in what is shown live
+
+  const percent = (share) => `${Math.round(share * 100)} %`;
+
+  function make(tag, className, parent) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (parent) parent.append(element);
+    return element;
+  }
+
+  function overlap(a, b) {
+    const w = Math.min(a[0] + a[2], b[0] + b[2]) - Math.max(a[0], b[0]);
+    const h = Math.min(a[1] + a[3], b[1] + b[3]) - Math.max(a[1], b[1]);
+    if (w <= 0 || h <= 0) return 0;
+    return (w * h) / (a[2] * a[3] + b[2] * b[3] - w * h);
+  }
+
+  function save(blob, name) {
+    const link = make("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+
+  window.kferMountAnalyze = (root, config) => {
+    const find = (selector) => root.querySelector(selector);
+    const texts = config.texts;
+    const say = (element, key) => window.kfer.say(element, texts[key][0], texts[key][1]);
+    const frame = find(".kfer-frame");
+    const view = find(".kfer-view");
+    const photo = find(".kfer-photo");
+    const video = find(".kfer-video");
+    const boxes = find(".kfer-boxes");
+    const cards = find(".kfer-cards");
+    const file = find(".kfer-file");
+    const setting = Object.fromEntries(
+      ["model", "detector", "taxonomy"].map((name) => [name, find(`[data-setting=${name}]`)]));
+    let shown = null; // {blob, name, analysis, csv} of the photo on the screen
+    let stream = null;
+    let mode = "photo"; // photo, camera or live
+    let ticket = 0; // answers to an older question than the newest are dropped
+    let previous = []; // faces of the last live frame
+    let history = [];
+
+    // --- asking the server ---------------------------------------------------------------------
+
+    function address(route) {
+      const query = new URLSearchParams(
+        { model: setting.model.value, detector: setting.detector.value });
+      if (setting.taxonomy.value) query.set("taxonomy", setting.taxonomy.value);
+      return `kfer/${route}?${query}`;
+    }
+
+    async function ask(route, blob) {
+      let response;
+      try {
+        response = await fetch(address(route), { method: "POST", body: blob });
+      } catch {
+        throw { ko: texts.error_network[0], en: texts.error_network[1] };
+      }
+      if (response.ok) return response;
+      const body = await response.json().catch(() => null);
+      throw body?.error ?? { ko: texts.error_network[0], en: texts.error_network[1] };
+    }
+
+    // --- states of the screen --------------------------------------------------------------------
+
+    function showBusy(key) {
+      const busy = find(".kfer-busy");
+      busy.hidden = !key;
+      if (key) say(find(".kfer-busy-text"), key);
+      root.firstElementChild?.setAttribute("aria-busy", String(Boolean(key)));
+    }
+
+    function showError(message) {
+      const error = find(".kfer-error");
+      error.hidden = !message;
+      if (message) window.kfer.say(error, message.ko, message.en);
+    }
+
+    function showMode(next) {
+      mode = next;
+      const off = mode === "photo";
+      for (const action of ["choose", "camera", "live"]) find(`[data-action=${action}]`).hidden = !off;
+      find("[data-action=snap]").hidden = mode !== "camera";
+      find("[data-action=stop]").hidden = off;
+      video.hidden = off;
+      photo.hidden = !off;
+      find(".kfer-timeline").hidden = mode !== "live";
+    }
+
+    function clearReadings() {
+      boxes.replaceChildren();
+      cards.replaceChildren();
+      say(make("p", "kfer-hint", cards), "readings_empty");
+      for (const name of ["note", "approximate", "after"]) find(`.kfer-${name}`).hidden = true;
+    }
+
+    function openView() {
+      find(".kfer-empty").hidden = true;
+      view.hidden = false;
+      frame.dataset.state = "open";
+    }
+
+    function closeView() {
+      find(".kfer-empty").hidden = false;
+      view.hidden = true;
+      frame.dataset.state = "empty";
+    }
+
+    // --- drawing readings --------------------------------------------------------------------------
+
+    const english = (analysis, label) => config.english[analysis.taxonomy][label];
+    const model = () => config.models.find((entry) => entry.identity === setting.model.value);
+
+    function isUnsure(analysis, face) {
+      const limit = model().unsureBelow;
+      return limit !== null && analysis.taxonomy === model().own[0] && face.probs[face.label] < limit;
+    }
+
+    function drawBox(analysis, face, index) {
+      const box = make("button", "kfer-box", boxes);
+      const [x, y, w, h] = face.rect;
+      box.type = "button";
+      box.style.left = `${(x / analysis.width) * 100}%`;
+      box.style.top = `${(y / analysis.height) * 100}%`;
+      box.style.width = `${(w / analysis.width) * 100}%`;
+      box.style.height = `${(h / analysis.height) * 100}%`;
+      box.style.setProperty("--emotion", config.colors[face.label]);
+      if (y / analysis.height < 0.09) box.classList.add("kfer-box-top");
+      if ((x + w / 2) / analysis.width > 0.75) box.classList.add("kfer-box-right");
+      const tag = make("span", "kfer-tag", box);
+      const share = percent(face.probs[face.label]);
+      const words = (label) => {
+        const room = (w / analysis.width) * boxes.clientWidth;
+        if (room < NUMBER_ONLY) return `${index + 1}`; // the card says the rest
+        return room < NO_SHARE ? `${index + 1} ${label}` : `${index + 1} ${label} ${share}`;
+      };
+      window.kfer.say(tag, words(face.label), words(english(analysis, face.label)));
+      box.addEventListener("click", () => highlight(index, true));
+    }
+
+    function drawCard(analysis, face, index) {
+      const card = make("article", "kfer-card", cards);
+      card.style.setProperty("--emotion", config.colors[face.label]);
+      const head = make("header", "", card);
+      const name = make("span", "kfer-card-name", head);
+      if (analysis.note) say(name, "whole_photo");
+      else window.kfer.say(name, `${texts.face[0]} ${index + 1}`, `${texts.face[1]} ${index + 1}`);
+      const answer = make("strong", "kfer-card-answer", head);
+      window.kfer.say(answer, face.label, english(analysis, face.label));
+      make("span", "kfer-card-share", head).textContent = percent(face.probs[face.label]);
+      if (isUnsure(analysis, face)) say(make("span", "kfer-unsure", head), "unsure");
+      const list = make("ul", "", card);
+      const ranked = Object.entries(face.probs).sort((a, b) => b[1] - a[1]);
+      for (const [label, share] of ranked) {
+        const row = make("li", "", list);
+        row.style.setProperty("--emotion", config.colors[label]);
+        row.style.setProperty("--share", `${share * 100}%`);
+        const words = make("span", "kfer-words", row);
+        window.kfer.say(words, label, english(analysis, label));
+        const other = make("small", "", row);
+        window.kfer.say(other, english(analysis, label), label);
+        make("i", "", row);
+        make("b", "", row).textContent = percent(share);
+      }
+      card.addEventListener("click", () => highlight(index, false));
+    }
+
+    function highlight(index, scroll) {
+      root.querySelectorAll(".kfer-card, .kfer-box").forEach((element) =>
+        element.classList.remove("kfer-chosen"));
+      boxes.children[index]?.classList.add("kfer-chosen");
+      const card = cards.children[index];
+      card?.classList.add("kfer-chosen");
+      if (scroll) card?.scrollIntoView({ behavior: "smooth", block: "nearest" });
+    }
+
+    function drawTable(analysis) {
+      const body = find(".kfer-table tbody");
+      body.replaceChildren();
+      analysis.faces.forEach((face, index) => {
+        const row = make("tr", "", body);
+        make("td", "", row).textContent = index + 1;
+        window.kfer.say(make("td", "", row), face.label, english(analysis, face.label));
+        make("td", "", row).textContent = percent(face.probs[face.label]);
+        make("td", "", row).textContent = face.rect.map(Math.round).join(", ");
+      });
+    }
+
+    function drawApproximation(analysis) {
+      const line = find(".kfer-approximate");
+      const own = model().own.includes(analysis.taxonomy);
+      line.hidden = own;
+      if (own) return;
+      const missing = model().unreachable[analysis.taxonomy];
+      const tail = (at) => missing.length
+        ? ` ${texts.unreachable[at]}: ${missing.map((label) => at ? english(analysis, label) : label).join(", ")}.`
+        : "";
+      window.kfer.say(line, texts.approximate[0] + tail(0), texts.approximate[1] + tail(1));
+    }
+
+    function draw(analysis, live) {
+      boxes.replaceChildren();
+      cards.replaceChildren();
+      const nobody = live && analysis.note;
+      const faces = nobody ? [] : analysis.faces;
+      if (!analysis.note) faces.forEach((face, index) => drawBox(analysis, face, index));
+      faces.forEach((face, index) => drawCard(analysis, face, index));
+      const note = find(".kfer-note");
+      note.hidden = !analysis.note || setting.detector.value === "none";
+      if (!note.hidden) say(note, nobody ? "no_face_live" : "no_face");
+      drawApproximation(analysis);
+      drawTable(analysis);
+      find(".kfer-after").hidden = live;
+    }
+
+    // --- photos ------------------------------------------------------------------------------------
+
+    function showPhoto(blob) {
+      URL.revokeObjectURL(photo.src);
+      photo.src = URL.createObjectURL(blob);
+      photo.alt = texts.photo_alt[window.kfer.language === "ko" ? 0 : 1];
+      openView();
+    }
+
+    // Browsers cannot show HEIC: the server's rendering stands in, without the drawn boxes twice.
+    photo.addEventListener("error", async () => {
+      if (!shown?.blob || shown.preview) return;
+      shown.preview = true;
+      try {
+        const response = await ask("preview", shown.blob);
+        photo.src = URL.createObjectURL(await response.blob());
+      } catch { /* the message of the reading itself already stands */ }
+    });
+
+    async function readPhoto(blob, name) {
+      stopCamera();
+      const mine = ++ticket;
+      shown = { blob, name };
+      showError(null);
+      clearReadings();
+      showPhoto(blob);
+      if (blob.size > config.maxBytes) {
+        closeView();
+        showError({ ko: texts.error_size[0], en: texts.error_size[1] });
+        return;
+      }
+      showBusy("busy");
+      try {
+        const answer = await (await ask("analyze", blob)).json();
+        if (mine !== ticket) return;
+        answer.analysis.file = name;
+        Object.assign(shown, answer);
+        draw(answer.analysis, false);
+      } catch (error) {
+        if (mine !== ticket) return;
+        shown = null;
+        closeView();
+        showError(error);
+      } finally {
+        if (mine === ticket) showBusy(null);
+      }
+    }
+
+    // --- webcam ------------------------------------------------------------------------------------
+
+    async function startCamera(next) {
+      showError(null);
+      ++ticket;
+      shown = null;
+      clearReadings();
+      showMode(next);
+      openView();
+      showBusy("starting_camera");
+      try {
+        stream = await navigator.mediaDevices.getUserMedia(
+          { video: { width: 640, height: 480, facingMode: "user" }, audio: false });
+        video.srcObject = stream;
+        await video.play();
+      } catch {
+        stopCamera();
+        closeView();
+        showError({ ko: texts.error_camera[0], en: texts.error_camera[1] });
+        return;
+      } finally {
+        showBusy(null);
+      }
+      if (next === "live") runLive();
+    }
+
+    function stopCamera() {
+      stream?.getTracks().forEach((track) => track.stop());
+      stream = null;
+      video.srcObject = null;
+      previous = [];
+      history = [];
+      showMode("photo");
+    }
+
+    function takeFrame(width) {
+      const canvas = make("canvas");
+      canvas.width = Math.min(width, video.videoWidth);
+      canvas.height = Math.round((video.videoHeight * canvas.width) / video.videoWidth);
+      canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+      return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.85));
+    }
+
+    async function runLive() {
+      const mine = ++ticket;
+      while (mine === ticket && mode === "live") {
+        if (document.hidden) {
+          await new Promise((resolve) =>
+            document.addEventListener("visibilitychange", resolve, { once: true }));
+          continue;
+        }
+        const taken = performance.now();
+        try {
+          const answer = await (await ask("analyze", await takeFrame(LIVE_WIDTH))).json();
+          if (mine !== ticket || mode !== "live") return;
+          showError(null);
+          smooth(answer.analysis);
+          draw(answer.analysis, true);
+          drawTimeline(answer.analysis);
+          frame.dataset.ageMs = Math.round(performance.now() - taken);
+          frame.dataset.frames = Number(frame.dataset.frames ?? 0) + 1;
+        } catch (error) {
+          if (mine !== ticket) return;
+          showError(error);
+          await new Promise((resolve) => setTimeout(resolve, 1000));
+        }
+        await new Promise(requestAnimationFrame);
+      }
+    }
+
+    function smooth(analysis) {
+      for (const face of analysis.faces) {
+        const before = previous.find((old) => overlap(old.rect, face.rect) > SAME_FACE);
+        if (before && !analysis.note) {
+          for (const label of Object.keys(face.probs)) {
+            face.probs[label] =
+              SMOOTHING * face.probs[label] + (1 - SMOOTHING) * (before.probs[label] ?? 0);
+          }
+          face.label = Object.entries(face.probs).reduce((a, b) => (b[1] > a[1] ? b : a))[0];
+        }
+      }
+      previous = analysis.note ? [] : analysis.faces;
+    }
+
+    function drawTimeline(analysis) {
+      const now = performance.now();
+      if (!analysis.note) history.push({ at: now, probs: analysis.faces[0].probs });
+      history = history.filter((entry) => now - entry.at < TIMELINE_MS);
+      const svg = find(".kfer-timeline svg");
+      svg.replaceChildren();
+      for (const label of Object.keys(history.at(-1)?.probs ?? {})) {
+        const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+        line.setAttribute("points", history
+          .filter((entry) => label in entry.probs)
+          .map((entry) =>
+            `${100 - ((now - entry.at) / TIMELINE_MS) * 100},${39 - entry.probs[label] * 38}`)
+          .join(" "));
+        line.style.stroke = config.colors[label];
+        svg.append(line);
+      }
+    }
+
+    // --- what the visitor does -----------------------------------------------------------------------
+
+    const actions = {
+      choose: () => file.click(),
+      camera: () => startCamera("camera"),
+      live: () => startCamera("live"),
+      snap: async () => readPhoto(await takeFrame(Infinity), "webcam.jpg"),
+      stop: () => { ++ticket; stopCamera(); clearReadings(); closeView(); },
+    };
+    root.querySelectorAll("[data-action]").forEach((button) =>
+      button.addEventListener("click", () => actions[button.dataset.action]()));
+
+    file.addEventListener("change", () => {
+      if (file.files[0]) readPhoto(file.files[0], file.files[0].name);
+      file.value = ""; // so that the same photo can be chosen again
+    });
+    for (const type of ["dragover", "dragleave", "drop"]) {
+      frame.addEventListener(type, (event) => {
+        event.preventDefault();
+        frame.classList.toggle("kfer-dragging", type === "dragover");
+        const dropped = type === "drop" && event.dataTransfer.files[0];
+        if (dropped) readPhoto(dropped, dropped.name);
+      });
+    }
+    document.addEventListener("paste", (event) => {
+      const pasted = [...(event.clipboardData?.files ?? [])][0];
+      if (pasted && root.offsetParent !== null) readPhoto(pasted, pasted.name);
+    });
+    root.querySelectorAll("[data-example]").forEach((button) =>
+      button.addEventListener("click", async () => {
+        const response = await fetch(`kfer/examples/${button.dataset.example}.webp`);
+        readPhoto(await response.blob(), `${button.dataset.example}.webp`);
+      }));
+    const downloads = {
+      json: () => save(new Blob([JSON.stringify(shown.analysis, null, 2)],
+        { type: "application/json" }), "kfer.json"),
+      // The mark in front lets spreadsheets read the Korean.
+      csv: () => save(new Blob(["\ufeff", shown.csv], { type: "text/csv" }), "kfer.csv"),
+      photo: async () => {
+        try {
+          save(await (await ask("annotate", shown.blob)).blob(), "kfer.jpg");
+        } catch (error) {
+          showError(error);
+        }
+      },
+    };
+    root.querySelectorAll("[data-download]").forEach((button) =>
+      button.addEventListener("click", () => shown && downloads[button.dataset.download]()));
+
+    function fillTaxonomies() {
+      const select = setting.taxonomy;
+      const before = select.value;
+      select.replaceChildren();
+      for (const name of model().taxonomies) {
+        const option = make("option", "", select);
+        option.value = name;
+        say(option, `taxonomy_${name}`);
+      }
+      if (model().taxonomies.includes(before)) select.value = before;
+    }
+    setting.model.addEventListener("change", fillTaxonomies);
+    for (const select of Object.values(setting)) {
+      select.addEventListener("change", () => {
+        if (mode === "photo" && shown) readPhoto(shown.blob, shown.name);
+      });
+    }
+    fillTaxonomies();
+    find(".kfer-settings").open = window.innerWidth > 760;
+    window.kfer.translate(root);
+  };
+})();

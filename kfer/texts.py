@@ -1,0 +1,116 @@
+"""Every text of kfer's screens, Korean and English side by side, for Python and the script."""
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "tagline": (
+        "사진 속 표정을 읽고, 얼마나 믿을 수 있는지도 알려 드려요.",
+        "Reads the expressions in a photo, and says how far to trust them.",
+    ),
+    "drop": ("사진을 여기에 놓거나 붙여넣어 주세요", "Drop or paste a photo here"),
+    "drop_hint": (
+        "JPEG, PNG, WebP, HEIC · 30 MB까지 · 사진은 저장하지 않아요",
+        "JPEG, PNG, WebP, HEIC · up to 30 MB · photos are not stored",
+    ),
+    "choose": ("사진 고르기", "Choose a photo"),
+    "camera": ("웹캠", "Webcam"),
+    "live": ("실시간", "Live"),
+    "snap": ("찍기", "Take it"),
+    "stop": ("멈추기", "Stop"),
+    "examples": ("예시 사진 (컴퓨터로 만든 얼굴)", "Example photos (rendered faces)"),
+    "example": ("예시", "Example"),
+    "busy": ("표정을 읽고 있어요…", "Reading the faces…"),
+    "starting_camera": ("카메라를 켜고 있어요…", "Starting the camera…"),
+    "readings": ("읽은 결과", "Readings"),
+    "readings_empty": (
+        "사진을 고르면 얼굴마다 표정과 확률이 여기에 나와요.",
+        "Choose a photo: each face's expression and probabilities appear here.",
+    ),
+    "face": ("얼굴", "Face"),
+    "whole_photo": ("사진 전체", "Whole photo"),
+    "unsure": ("불확실", "not sure"),
+    "no_face": (
+        "얼굴을 찾지 못해 사진 전체를 하나의 얼굴로 읽었어요. 얼굴이 더 크고 밝게, 정면으로 보이는 "
+        "사진을 써 보세요.",
+        "No face was found, so the whole photo was read as one. Try a photo where the face is "
+        "larger, brighter and turned to the camera.",
+    ),
+    "no_face_live": ("얼굴이 보이지 않아요.", "No face in sight."),
+    "approximate": (
+        "다른 분류로 바꿔 보여 드리는 어림값이에요.",
+        "Shown in another set of labels than the model's own: an approximation.",
+    ),
+    "unreachable": ("이 모델이 답할 수 없는 감정", "Emotions this model cannot answer"),
+    "trust": (
+        "확률은 모델이 시험 사진에서 맞힌 비율에 맞춰 보정했어요. 하지만 사진 한 장의 표정으로 그 "
+        "사람의 마음을 알 수는 없어요. 채용, 교육, 치안, 의료에는 쓰지 마세요.",
+        "Probabilities are calibrated to how often the model was right on test pictures. Still, an "
+        "expression on one photo does not tell what a person feels. Do not use this for hiring, "
+        "schooling, policing or medicine.",
+    ),
+    "settings": ("설정", "Settings"),
+    "model": ("모델", "Model"),
+    "detector": ("얼굴 찾기", "Face detector"),
+    "detector_mtcnn": ("MTCNN (정확해요)", "MTCNN (accurate)"),
+    "detector_haar": ("Haar (빠르고 정면만)", "Haar (quick, frontal only)"),
+    "detector_none": ("안 함 (사진 전체)", "None (the whole photo)"),
+    "taxonomy": ("감정 분류", "Labels"),
+    "taxonomy_ferplus8": ("8가지 · 평가자 투표", "8 · as raters vote (FER+)"),
+    "taxonomy_fer7": ("7가지 · FER2013", "7 · FER2013"),
+    "taxonomy_korean5": ("한국 5가지 · 어림", "Korean 5 · approximate"),
+    "taxonomy_aihub7": ("한국 7가지(AI Hub) · 어림", "Korean 7 (AI Hub) · approximate"),
+    "taxonomy_openface6": ("6가지(공포 없음) · 어림", "6, without fear · approximate"),
+    "table": ("표로 보기", "As a table"),
+    "download": ("내려받기", "Download"),
+    "download_photo": ("사진", "Photo"),
+    "label": ("표정", "Expression"),
+    "probability": ("확률", "Probability"),
+    "place": ("위치 (x, y, 너비, 높이)", "Place (x, y, width, height)"),
+    "last_seconds": ("첫 번째 얼굴의 지난 10초", "The first face's last ten seconds"),
+    "photo_alt": ("올린 사진", "Your photo"),
+    "error_not_photo": (
+        "사진 파일이 아니에요. JPEG, PNG, WebP, HEIC 사진을 골라 주세요.",
+        "This is not a photo file. Choose a JPEG, PNG, WebP or HEIC photo.",
+    ),
+    "error_size": (
+        "파일이 30 MB보다 커요. 더 작은 사진을 골라 주세요.",
+        "The file is larger than 30 MB. Choose a smaller photo.",
+    ),
+    "error_network": (
+        "서버에 닿지 못했어요. 잠시 뒤 다시 해 주세요.",
+        "The server cannot be reached. Try again in a moment.",
+    ),
+    "error_camera": (
+        "카메라를 쓸 수 없어요. 브라우저의 카메라 권한을 확인해 주세요.",
+        "The camera cannot be used. Check the browser's camera permission.",
+    ),
+    "model_notice": (
+        "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요.",
+        "The configured model is not available; the bundled model is used instead.",
+    ),
+    "about_use_title": ("쓰임새와 한계", "Use and limits"),
+    "about_use": (
+        "KFER는 시연과 연구를 위한 도구예요. 표정을 인터넷의 평가자들이 부를 이름으로 읽을 뿐, "
+        "그 사람이 무엇을 느끼는지는 몰라요. 채용, 교육, 치안, 의료 같은 사람에 대한 결정에 쓰면 "
+        "안 되고, 유럽연합 인공지능법은 직장과 교육에서 감정을 추론하는 일을 금지해요.",
+        "KFER is a demonstration and a research aid. It names an expression as raters on the "
+        "internet would; it does not know what a person feels. It is not for hiring, schooling, "
+        "policing, medicine or any decision about a person, and the European Union's AI Act "
+        "forbids inferring emotions at work and in education.",
+    ),
+    "about_privacy_title": ("개인정보", "Privacy"),
+    "about_privacy": (
+        "사진과 웹캠 화면은 서버의 메모리에서만 읽고 저장하거나 기록하지 않아요. 이 페이지는 다른 "
+        "서버에 아무것도 요청하지 않아요. API로 올린 파일은 읽는 즉시 지우고, 그 결과 그림은 5분 "
+        "뒤에 지워요.",
+        "Photos and webcam frames are read in the server's memory only; they are neither stored "
+        "nor logged. This page asks nothing of any other server. Files sent through the API are "
+        "deleted as they are read, and their pictures after five minutes.",
+    ),
+    "about_licence_title": ("라이선스", "Licences"),
+    "about_licence": (
+        "KFER의 코드는 MIT, 예시 얼굴은 컴퓨터로 만든 것으로 CC0예요. 모델의 자료와 조건은 아래 "
+        "모델 카드에 있어요.",
+        "KFER's code is MIT; the example faces are rendered and CC0. The model's data and terms "
+        "stand in the model card below.",
+    ),
+    "about_version": ("버전", "Version"),
+}

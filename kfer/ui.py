@@ -1,0 +1,214 @@
+"""The Analyze tab and the ``/analyze`` endpoint: the one module of kfer's that knows gradio.
+
+The tab is one HTML component that ``static/analyze.js`` brings to life; it posts photos to the
+routes of ``kfer.web``, so that a page's photo never passes Gradio's upload cache.
+"""
+
+import html
+import logging
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+
+from kfer import __version__
+from kfer.bundle import CARD, Bundle
+from kfer.errors import KferError, PhotoError
+from kfer.labels import COLORS, TAXONOMIES, get_mapping, get_taxonomy, list_targets
+from kfer.photos import open_photo
+from kfer.pipeline import describe
+from kfer.recognizer import Recognizer
+from kfer.render import draw_analysis
+from kfer.texts import TEXTS
+from kfer.web import MAX_BYTES, encode_jpeg
+
+STATIC = Path(__file__).parent / "static"
+CSS = STATIC / "kfer.css"
+EXAMPLES = ("group", "happiness", "fluster", "anger", "sadness")
+# YOLO-face is for the command line: it needs a weights file that the host brings.
+PAGE_DETECTORS = ("mtcnn", "haar", "none")
+
+_log = logging.getLogger(__name__)
+
+
+def build_header() -> gr.HTML:
+    """The line above the tabs: name, one sentence, language switch."""
+    return gr.HTML(
+        f"""<header class="kfer-header">
+          <h1>KFER</h1>
+          <p>{_span("tagline")}</p>
+          <div class="kfer-languages" role="group" aria-label="언어 · Language">
+            <button type="button" data-language="ko" lang="ko">한국어</button>
+            <button type="button" data-language="en" lang="en">English</button>
+          </div>
+        </header>""",
+        head='<script src="kfer/static/language.js"></script>',
+        js_on_load="kferMountHeader(element, props.texts)",
+        texts=TEXTS,
+        apply_default_css=False,
+        padding=False,
+    )
+
+
+def build_tab(recognizer: Recognizer, notice: str | None) -> None:
+    """Lay out the Analyze tab. ``notice`` is shown above it: a model that could not be had."""
+    gr.HTML(
+        _render_tab(recognizer, notice),
+        head='<script src="kfer/static/analyze.js"></script>',
+        js_on_load="kferMountAnalyze(element, props.config)",
+        config=_build_config(recognizer),
+        apply_default_css=False,
+        padding=False,
+    )
+
+
+def build_about_tab(recognizer: Recognizer) -> None:
+    """What KFER is for, what it does with photos, and the card of every offered model."""
+    sections = "".join(
+        f"<h2>{_span(f'about_{name}_title')}</h2><p>{_span(f'about_{name}')}</p>"
+        for name in ("use", "privacy", "licence")
+    )
+    gr.HTML(
+        f'<div class="kfer-about">{sections}<p>{_span("about_version")} {__version__}</p></div>',
+        js_on_load="kferMountTexts(element)",
+    )
+    for bundle in recognizer.bundles.values():
+        card = bundle.folder / CARD
+        if card.is_file():
+            with gr.Accordion(bundle.identity, open=len(recognizer.bundles) == 1):
+                gr.Markdown(_strip_front_matter(card.read_text(encoding="utf-8")))
+
+
+def register_api(recognizer: Recognizer) -> None:
+    """Offer ``/analyze`` to gradio_client and curl; same photos, same answers as the page."""
+
+    def analyze(
+        photo: gr.FileData,
+        model: str | None = None,
+        detector: str = "mtcnn",
+        taxonomy: str | None = None,
+    ) -> tuple[gr.FileData, dict[str, Any]]:
+        """Read the faces of a photo: the annotated photo, and the readings as JSON."""
+        name = _get(photo, "orig_name") or "photo"
+        try:
+            analysis = recognizer.analyze(
+                open_photo(_take_upload(photo)), model, detector, taxonomy
+            )
+        except KferError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except Exception:
+            _log.exception("analyze failed")
+            raise gr.Error("The photo could not be read; the fault is logged.") from None
+        picture = save_bytes_to_cache(
+            encode_jpeg(draw_analysis(analysis)), "kfer.jpg", str(get_upload_folder())
+        )
+        return gr.FileData(path=picture, mime_type="image/jpeg"), describe(analysis, name)
+
+    gr.api(analyze, api_name="analyze", concurrency_limit=2, concurrency_id="model")
+
+
+def _take_upload(photo: Any) -> bytes:
+    """The upload's bytes; the file is deleted at once, read or not.
+
+    Only files in Gradio's own upload folder: a path that a caller made up is refused.
+    """
+    path = Path(_get(photo, "path") or "").resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise PhotoError("photo must be an uploaded file; send it with handle_file(...).")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PhotoError(
+                f"The file is larger than {MAX_BYTES // 1024**2} MB; choose a smaller photo."
+            )
+        return path.read_bytes()
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _get(photo: Any, key: str) -> Any:
+    """gr.api hands over the JSON object as it came, not the annotated class."""
+    return photo.get(key) if isinstance(photo, dict) else getattr(photo, key, None)
+
+
+def _build_config(recognizer: Recognizer) -> dict[str, Any]:
+    """What the script must know: texts, colours, English names and each model's taxonomies."""
+    return {
+        "texts": TEXTS,
+        "colors": COLORS,
+        "english": {
+            taxonomy.name: dict(zip(taxonomy.labels, taxonomy.english, strict=True))
+            for taxonomy in TAXONOMIES.values()
+        },
+        "models": [_describe_model(bundle) for bundle in recognizer.bundles.values()],
+        "maxBytes": MAX_BYTES,
+    }
+
+
+def _describe_model(bundle: Bundle) -> dict[str, Any]:
+    own = [head.taxonomy.name for head in bundle.heads]
+    mapped = [target for head in bundle.heads for target in list_targets(head.taxonomy)]
+    taxonomies = list(dict.fromkeys([*own, *mapped]))
+    return {
+        "identity": bundle.identity,
+        "own": own,
+        "taxonomies": taxonomies,
+        "unreachable": {name: _list_unreachable(bundle, name) for name in taxonomies},
+        "unsureBelow": bundle.unsure_below,
+    }
+
+
+def _list_unreachable(bundle: Bundle, name: str) -> tuple[str, ...]:
+    taxonomy = get_taxonomy(name)
+    return get_mapping(bundle.find_head(taxonomy).taxonomy, taxonomy).unreachable
+
+
+def _render_tab(recognizer: Recognizer, notice: str | None) -> str:
+    page = (STATIC / "analyze.html").read_text(encoding="utf-8")
+    replacements = {
+        "notice": _render_notice(notice),
+        "examples": "".join(_render_example(name) for name in EXAMPLES),
+        "models": "".join(
+            f'<option value="{html.escape(identity)}">{html.escape(identity)}</option>'
+            for identity in recognizer.bundles
+        ),
+        "detectors": "".join(
+            f'<option value="{name}" {_both(f"detector_{name}")}></option>'
+            for name in PAGE_DETECTORS
+        ),
+    }
+    for key, value in replacements.items():
+        page = page.replace(f"[[{key}]]", value)
+    for key in TEXTS:
+        page = page.replace(f"[[text:{key}]]", _span(key))
+    return page
+
+
+def _render_notice(notice: str | None) -> str:
+    if notice is None:
+        return ""
+    return f'<p class="kfer-notice" role="status">{_span("model_notice")} {html.escape(notice)}</p>'
+
+
+def _render_example(name: str) -> str:
+    korean, english = TEXTS["example"]
+    return (
+        f'<button type="button" class="kfer-example" data-example="{name}">'
+        f'<img src="kfer/examples/{name}.webp" alt="{korean} · {english}: {name}" loading="lazy">'
+        "</button>"
+    )
+
+
+def _strip_front_matter(card: str) -> str:
+    return card.split("\n---\n", 1)[1] if card.startswith("---\n") else card
+
+
+def _both(key: str) -> str:
+    korean, english = (html.escape(text, quote=True) for text in TEXTS[key])
+    return f'data-ko="{korean}" data-en="{english}"'
+
+
+def _span(key: str) -> str:
+    """A text that the script shows in the chosen language; Korean until it runs."""
+    return f"<span {_both(key)}>{html.escape(TEXTS[key][0])}</span>"

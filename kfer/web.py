@@ -1,0 +1,102 @@
+"""The page's own routes: a photo is posted as it is, its readings come back. Nothing is stored.
+
+The request's body stays in memory, so neither photos nor live frames ever touch the disk.
+"""
+
+import io
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+from anyio import CapacityLimiter
+from PIL import Image
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from kfer.errors import KferError, PhotoError
+from kfer.photos import Photo, open_photo
+from kfer.pipeline import Analysis, describe
+from kfer.recognizer import Recognizer
+from kfer.render import build_rows, draw_analysis, write_csv
+
+MAX_BYTES = 30 * 1024 * 1024
+AT_ONCE = 2  # photos read at the same time; more would only slow each other down
+JPEG_QUALITY = 90
+
+_HERE = Path(__file__).parent
+_PRIVATE = {"Cache-Control": "private, no-store"}
+
+
+Answer = Callable[[Recognizer, Photo, QueryParams], Response]
+
+
+def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
+    """Routes below ``/kfer``: POST analyze, annotate and preview, GET static files and examples."""
+    limiter = CapacityLimiter(AT_ONCE)
+
+    def build_endpoint(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                data = await _read_body(request)
+                return await anyio.to_thread.run_sync(
+                    lambda: answer(recognizer, open_photo(data), request.query_params),
+                    limiter=limiter,
+                )
+            except KferError as error:
+                message = {"ko": error.korean, "en": str(error)}
+                return JSONResponse({"error": message}, 422, headers=_PRIVATE)
+
+        return endpoint
+
+    return [
+        Route("/kfer/analyze", build_endpoint(_answer_readings), methods=["POST"]),
+        Route("/kfer/annotate", build_endpoint(_answer_annotated), methods=["POST"]),
+        Route("/kfer/preview", build_endpoint(_answer_preview), methods=["POST"]),
+        Mount("/kfer/static", StaticFiles(directory=_HERE / "static")),
+        Mount("/kfer/examples", StaticFiles(directory=_HERE / "examples")),
+    ]
+
+
+def encode_jpeg(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+async def _read_body(request: Request) -> bytes:
+    """Raises PhotoError as soon as the body is too large, without reading on."""
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > MAX_BYTES:
+            raise PhotoError(
+                f"The file is larger than {MAX_BYTES // 1024**2} MB; choose a smaller photo.",
+                f"파일이 {MAX_BYTES // 1024**2} MB보다 커요. 더 작은 사진을 골라 주세요.",
+            )
+    return bytes(chunks)
+
+
+def _analyze(recognizer: Recognizer, photo: Photo, query: QueryParams) -> Analysis:
+    return recognizer.analyze(
+        photo, query.get("model"), query.get("detector") or "mtcnn", query.get("taxonomy")
+    )
+
+
+def _answer_readings(recognizer: Recognizer, photo: Photo, query: QueryParams) -> Response:
+    described = describe(_analyze(recognizer, photo, query), "photo")
+    body = {"analysis": described, "csv": write_csv(build_rows(described))}
+    return Response(json.dumps(body, ensure_ascii=False), 200, _PRIVATE, "application/json")
+
+
+def _answer_annotated(recognizer: Recognizer, photo: Photo, query: QueryParams) -> Response:
+    picture = draw_analysis(_analyze(recognizer, photo, query))
+    return Response(encode_jpeg(picture), 200, _PRIVATE, "image/jpeg")
+
+
+def _answer_preview(_recognizer: Recognizer, photo: Photo, _query: QueryParams) -> Response:
+    """The photo as JPEG, for formats that browsers cannot show."""
+    return Response(encode_jpeg(photo.image), 200, _PRIVATE, "image/jpeg")
