@@ -8,12 +8,16 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kfer.errors import KferError, PhotoError
 from kfer.labels import TAXONOMIES
+
+if TYPE_CHECKING:
+    from kfer.bundle import Bundle
+    from kfer.recognizer import Recognizer
 
 app = typer.Typer(
     help="Recognise facial expressions: a photo goes in, calibrated emotions come out.",
@@ -91,6 +95,7 @@ def _read_photos(
     from kfer.recognizer import Recognizer, locate_bundle
 
     recognizer = Recognizer([locate_bundle(model)], weights)
+    _say_if_approximate(recognizer.find_bundle(None), taxonomy)
     with typer.progressbar(
         photos, file=sys.stderr, label="photos", hidden=len(photos) == 1 or not sys.stderr.isatty()
     ) as progress:
@@ -98,7 +103,18 @@ def _read_photos(
             yield _read_photo(recognizer, path, detector.value, taxonomy)
 
 
-def _read_photo(recognizer: Any, path: Path, detector: str, taxonomy: str | None) -> dict[str, Any]:
+def _say_if_approximate(bundle: "Bundle", taxonomy: str | None) -> None:
+    from kfer.labels import get_mapping, get_taxonomy
+
+    wanted = get_taxonomy(taxonomy) if taxonomy else bundle.default_taxonomy
+    mapping = get_mapping(bundle.find_head(wanted).taxonomy, wanted)
+    if mapping.approximate:
+        typer.echo(f"note: {mapping.describe()}", err=True)
+
+
+def _read_photo(
+    recognizer: "Recognizer", path: Path, detector: str, taxonomy: str | None
+) -> dict[str, Any]:
     from kfer.photos import load_photo
     from kfer.pipeline import describe
 

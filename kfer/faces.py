@@ -84,7 +84,7 @@ class MtcnnDetector:
         boxes, scores, landmarks = self._mtcnn.detect(image, landmarks=True)
         if boxes is None:
             return []
-        faces = [
+        return [
             Face(
                 box=(float(x0), float(y0), float(x1 - x0), float(y1 - y0)),
                 score=float(score),
@@ -92,7 +92,6 @@ class MtcnnDetector:
             )
             for (x0, y0, x1, y1), score, marks in zip(boxes, scores, landmarks, strict=True)
         ]
-        return sorted(faces, key=lambda face: -face.score)  # they come with the largest first
 
 
 class HaarDetector:

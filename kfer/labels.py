@@ -57,8 +57,19 @@ class Mapping:
 
     @property
     def approximate(self) -> bool:
-        """True when any class changes its name, so that the result is an approximation."""
-        return any(source != target for source, target in self.table.items())
+        """True unless the target answers exactly what the source does."""
+        return self.source != self.target
+
+    def describe(self) -> str:
+        """What is summed into what, and what cannot be answered, in one English sentence."""
+        changed = ", ".join(f"{old} as {new}" for old, new in self.table.items() if old != new)
+        missing = ", ".join(self.unreachable)
+        return (
+            f"{self.source.name} is shown as {self.target.name}, an approximation"
+            + (f": {changed}" if changed else "")
+            + (f"; it never answers {missing}" if missing else "")
+            + "."
+        )
 
     def apply(self, probabilities: Sequence[float]) -> tuple[float, ...]:
         """Sum source probabilities (in ``source.labels`` order) into ``target.labels`` order."""

@@ -109,7 +109,13 @@ def _reject_unknown(table: pd.DataFrame, flag: str, file: Path, known: set[str])
 def _read_votes(file: Path, known: set[str]) -> pd.DataFrame:
     table = _read_table(file, "--votes", ["file", *VOTE_COLUMNS])
     _reject_unknown(table, "--votes", file, known)
-    return table.drop_duplicates("file").set_index("file")[VOTE_COLUMNS]
+    votes = table.drop_duplicates("file").set_index("file")[VOTE_COLUMNS]
+    numbers: pd.DataFrame = votes.apply(pd.to_numeric, errors="coerce")
+    wrong = votes.notna() & ~((numbers >= 0) & (numbers % 1 == 0))
+    if wrong.any(axis=None):
+        first = votes.index[wrong.any(axis=1)][0]
+        raise DataError(f"--votes {file}: the votes for {first} are not all counts from 0 on.")
+    return numbers
 
 
 def _read_exclusions(file: Path, known: set[str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ class Scene:
     name: str
     megapixels: str
     faces: int
+    long_side: int
     jpeg: bytes
 
 
@@ -49,8 +50,8 @@ def build_scenes(pictures: Sequence[Image.Image], seed: int) -> list[Scene]:
     for megapixels, size in SIDES.items():
         for name, shares in FACE_SHARES.items():
             photo = compose(pictures, size, shares, np.random.default_rng(seed))
-            scenes.append(Scene(name, megapixels, len(shares), _encode(photo)))
-        scenes.append(Scene("astronaut", megapixels, 1, _encode(_build_astronaut(size))))
+            scenes.append(_build_scene(name, megapixels, len(shares), photo))
+        scenes.append(_build_scene("astronaut", megapixels, 1, _build_astronaut(size)))
     return scenes
 
 
@@ -127,7 +128,7 @@ def _build_astronaut(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(astronaut()).resize(square, Image.Resampling.LANCZOS)
 
 
-def _encode(photo: Image.Image) -> bytes:
+def _build_scene(name: str, megapixels: str, faces: int, photo: Image.Image) -> Scene:
     buffer = io.BytesIO()
     photo.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
+    return Scene(name, megapixels, faces, max(photo.size), buffer.getvalue())

@@ -1,0 +1,175 @@
+"""Start-up: what `--help` pays, and how long the app takes to its first answer."""
+
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from tests.benchmarks.report import print_table
+
+HEAVY = ("torch", "timm", "gradio", "facenet_pytorch", "cv2", "sqlalchemy")
+WAIT_SECONDS = 120
+POLL_SECONDS = 0.02
+
+# The least that answers the same question, everything loaded at once.
+BARE_APP = """
+import sys
+
+import gradio as gr
+import timm
+import torch
+from facenet_pytorch import MTCNN
+from timm.data import create_transform
+
+mtcnn = MTCNN(keep_all=True)
+network = timm.create_model("resnet18", num_classes=8).eval()
+transform = create_transform(224)
+
+
+def read(photo):
+    boxes, _ = mtcnn.detect(photo)
+    faces = [photo.crop(box.tolist()) for box in boxes] if boxes is not None else [photo]
+    with torch.inference_mode():
+        return [network(transform(face)[None]).softmax(1)[0].tolist() for face in faces]
+
+
+app = gr.Interface(read, gr.Image(type="pil"), gr.JSON(), api_name="analyze")
+app.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]))
+"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds from the start of the process to the page, and to the first answer."""
+
+    page: float
+    answer: float
+
+
+def bench_startup(root: Path, picture: Image.Image, model: str | None, repeats: int) -> None:
+    help_seconds, heavy = measure_help(root, repeats)
+    print_table(
+        "Command line",
+        ("command", "seconds", "heavy imports"),
+        [("python -m kfer --help", f"{help_seconds:.2f}", ", ".join(heavy) or "none")],
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        photo = folder / "photo.jpg"
+        picture.save(photo, "JPEG", quality=90)
+        (folder / "bare.py").write_text(BARE_APP, encoding="utf-8")
+        bare, app, first = [], [], []
+        for turn in range(repeats):
+            bare.append(start_app([str(folder / "bare.py")], folder, {}, photo))
+            environment = {"KFER_DATA_DIR": str(folder / f"data-{turn}")}
+            if model:
+                environment["KFER_MODEL"] = model
+            # A fresh data folder first: its database is made and the demo study imported.
+            first.append(start_app(["app.py"], root, environment, photo))
+            app.append(start_app(["app.py"], root, environment, photo))
+    starts = {"bare Gradio + torch app": bare, "KFER, new data folder": first, "KFER": app}
+    report_starts(starts)
+
+
+def measure_help(root: Path, repeats: int) -> tuple[float, list[str]]:
+    """Median seconds, and which heavy libraries were imported."""
+    command = [sys.executable, "-m", "kfer", "--help"]
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run(command, cwd=root, capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    traced = [sys.executable, "-X", "importtime", *command[1:]]
+    log = subprocess.run(traced, cwd=root, capture_output=True, text=True, check=True).stderr
+    imported = set(re.findall(r"\|\s+(\w+)\s*$", log, re.MULTILINE))
+    return statistics.median(seconds), [name for name in HEAVY if name in imported]
+
+
+def start_app(
+    script: Sequence[str], folder: Path, environment: dict[str, str], photo: Path
+) -> Start:
+    """Raises RuntimeError, with what the app printed, when it does not come up."""
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}/"
+    variables = {
+        **os.environ,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        **environment,
+    }
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *script, str(port)],
+            cwd=folder,
+            env=variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            if not wait_for_page(url, process, start + WAIT_SECONDS):
+                log.seek(0)
+                tail = log.read().decode(errors="replace")[-2000:]
+                raise RuntimeError(f"{script[-1]} did not come up at {url}:\n{tail}")
+            page = time.perf_counter() - start
+            with Client(url, verbose=False, analytics_enabled=False) as client:
+                client.predict(handle_file(photo), api_name="/analyze")
+            return Start(page, time.perf_counter() - start)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for_page(url: str, process: subprocess.Popen[bytes], deadline: float) -> bool:
+    while time.perf_counter() < deadline and process.poll() is None:
+        try:
+            with urlopen(url, timeout=10):
+                return True
+        except HTTPError as error:
+            error.close()
+        except OSError:
+            pass  # not listening yet
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def report_starts(starts: dict[str, list[Start]]) -> None:
+    medians = {
+        name: (
+            statistics.median(start.page for start in taken),
+            statistics.median(start.answer for start in taken),
+        )
+        for name, taken in starts.items()
+    }
+    base = medians["bare Gradio + torch app"][1]
+    rows = [
+        (name, f"{page:.1f}", f"{answer:.1f}", f"{answer / base:.2f}")
+        for name, (page, answer) in medians.items()
+    ]
+    columns = ("app", "seconds to the page", "to the first answer", "times the bare app")
+    print_table("Start of the app, median", columns, rows)

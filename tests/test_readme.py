@@ -1,0 +1,51 @@
+"""What the README promises is there: every command is documented and says so itself."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+import kfer.cli
+import training.cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def list_commands(app: typer.Typer) -> list[str]:
+    return list(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+COMMANDS = [
+    *(("kfer", name) for name in list_commands(kfer.cli.app)),
+    *(("training", name) for name in list_commands(training.cli.app)),
+]
+
+
+@pytest.mark.parametrize(("package", "name"), COMMANDS)
+def test_readme_shows_every_command(package: str, name: str) -> None:
+    assert f"python -m {package} {name}" in README
+
+
+@pytest.mark.parametrize(("package", "name"), COMMANDS)
+def test_every_command_and_option_has_help(package: str, name: str) -> None:
+    app = {"kfer": kfer.cli.app, "training": training.cli.app}[package]
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert command.help
+    silent = [option.name for option in command.params if not getattr(option, "help", None)]
+    assert silent == []
+
+
+@pytest.mark.parametrize("target", ["app", "test", "check"])
+def test_make_targets_of_the_readme_exist(target: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"\n{target}:" in makefile
+
+
+def test_readme_names_every_setting_that_the_app_reads() -> None:
+    source = (ROOT / "app.py").read_text(encoding="utf-8")
+    names = ["HOST", "PORT", "KFER_MODEL", "KFER_DATA_DIR", "GRADIO_SERVER_NAME"]
+    for name in names:
+        assert name in source
+        assert f"`{name}`" in README

@@ -1,0 +1,177 @@
+"""Checkpoints come back as they were saved; a full disk or a cut leaves the older one whole."""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.errors import CheckpointError
+
+ROOT = Path(__file__).parents[2]
+CONFIG: dict[str, Any] = {"architecture": "test_resnet", "epochs": 3, "model_args": {"in_chans": 1}}
+
+
+def build_state(epoch: int = 1) -> dict[str, Any]:
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return {
+        "config": CONFIG,
+        "epoch": epoch,
+        "history": [{"epoch": 1, "loss": 1.5}],
+        "model": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    state = build_state()
+    save_checkpoint(tmp_path / "last.pt", state)
+    loaded = load_checkpoint(tmp_path / "last.pt", CONFIG)
+    torch.testing.assert_close(loaded["model"], state["model"], rtol=0, atol=0)
+    moments = (found["optimizer"]["state"][0]["exp_avg"] for found in (loaded, state))
+    assert torch.equal(*moments)
+    plain = ("config", "epoch", "history")
+    assert {key: loaded[key] for key in plain} == {key: state[key] for key in plain}
+
+
+def test_a_newer_checkpoint_replaces_the_older_and_leaves_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path / "last.pt", build_state(epoch))
+    assert load_checkpoint(tmp_path / "last.pt", CONFIG)["epoch"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_best_and_the_last_do_not_write_over_each_other(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "best.pt", build_state(1))
+    save_checkpoint(tmp_path / "last.pt", build_state(2))
+    epochs = [load_checkpoint(tmp_path / name, CONFIG)["epoch"] for name in ("best.pt", "last.pt")]
+    assert epochs == [1, 2]
+
+
+FULL_DISK = """
+import resource, sys, torch
+from pathlib import Path
+from training.checkpoint import save_checkpoint
+from training.errors import CheckpointError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+try:
+    save_checkpoint(Path(sys.argv[1]), {"config": {}, "epoch": 2, "model": torch.rand(1_000_000)})
+except CheckpointError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+def test_a_full_disk_leaves_the_older_checkpoint_whole(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, build_state(1))
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "refused:" in done.stderr
+    assert "could not be written" in done.stderr
+    assert "the older one still stands. Free some space" in done.stderr
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+def test_a_run_that_is_cut_off_while_it_writes_leaves_the_older_checkpoint_whole(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, build_state(1))
+
+    def write_half(_state: object, target: Path) -> None:
+        target.write_bytes(b"PK half of a checkpoint")
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(torch, "save", write_half)
+        save_checkpoint(path, build_state(2))
+    assert load_checkpoint(path, CONFIG)["epoch"] == 1
+    save_checkpoint(path, build_state(3))
+    assert load_checkpoint(path, CONFIG)["epoch"] == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_folder_that_is_missing_gives_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"last\.pt: the checkpoint could not be written"):
+        save_checkpoint(tmp_path / "none" / "last.pt", build_state())
+
+
+def test_other_settings_are_refused_by_their_names(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", build_state())
+    other = {**CONFIG, "epochs": 4, "model_args": {"in_chans": 3}}
+    with pytest.raises(
+        CheckpointError, match=r"other settings \(epochs, model_args\); name another --out folder"
+    ):
+        load_checkpoint(tmp_path / "last.pt", other)
+
+
+def test_a_setting_that_the_saved_run_did_not_know_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", build_state())
+    with pytest.raises(CheckpointError, match=r"other settings \(seed\)"):
+        load_checkpoint(tmp_path / "last.pt", {**CONFIG, "seed": 0})
+
+
+class Bomb:
+    """Unpickled, it would leave a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch '{self.path}'",)
+
+
+def test_a_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    trace = tmp_path / "unpickled"
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps({"config": CONFIG, "x": Bomb(trace)}))
+    torch.save({"config": CONFIG, "x": Bomb(trace)}, tmp_path / "zipped.pt")
+    for name in ("plain.pt", "zipped.pt"):
+        with pytest.raises(CheckpointError, match=rf"{name}: not a checkpoint of this program"):
+            load_checkpoint(tmp_path / name, CONFIG)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04" + bytes(100)])
+def test_garbage_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"not a checkpoint .* move it away or name another"):
+        load_checkpoint(tmp_path / "last.pt", CONFIG)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_checkpoint_that_is_cut_short_is_refused(share: float, tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, build_state())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load_checkpoint(path, CONFIG)
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"model": {}}, {"config": [1]}, {"config": None}])
+def test_somebody_elses_checkpoint_is_refused(state: object, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "last.pt", CONFIG)

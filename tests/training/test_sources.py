@@ -1,0 +1,289 @@
+"""A small FER2013 in the Kaggle layout, whole and with every fault that a folder can have."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from training.errors import DataError
+from training.sources import FOLDERS, VOTE_COLUMNS, load_pixels, read_fer2013
+
+PARTS = {"train": "Training", "test": "PublicTest"}
+PER_FOLDER = 3
+
+
+def write_picture(path: Path, seed: int, size: tuple[int, int] = (48, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8)
+    Image.fromarray(noise).resize(size).save(path, "JPEG")
+
+
+class Layout:
+    """The folder, and the two tables beside it, to be damaged before they are read."""
+
+    def __init__(self, root: Path) -> None:
+        self.data = root / "fer2013"
+        self.votes = root / "votes.csv"
+        self.exclude = root / "exclude.csv"
+        self.files: list[str] = []
+        for part, prefix in PARTS.items():
+            for folder in FOLDERS:
+                for _ in range(PER_FOLDER):
+                    self.add(f"{part}/{folder}/{prefix}_{100 + len(self.files)}.jpg")
+        self.table = pd.DataFrame({"file": self.files, **dict.fromkeys(VOTE_COLUMNS, 0)})
+        self.table["neutral"] = 10
+        self.excluded: dict[str, str] = {}
+
+    def add(self, file: str) -> str:
+        write_picture(self.data / file, seed=len(self.files))
+        self.files.append(file)
+        return file
+
+    def get(self, part: str, folder: str, index: int = 0) -> str:
+        prefix = f"{part}/{folder}/"
+        return [file for file in self.files if file.startswith(prefix)][index]
+
+    def copy(self, source: str, target: str) -> None:
+        (self.data / target).write_bytes((self.data / source).read_bytes())
+
+    def read(self) -> pd.DataFrame:
+        self.table.to_csv(self.votes, index=False)
+        rows = list(self.excluded.items())
+        pd.DataFrame(rows, columns=["file", "identical_to"]).to_csv(self.exclude, index=False)
+        return read_fer2013(self.data, self.votes, self.exclude)
+
+    def left_out(self, manifest: pd.DataFrame) -> set[str]:
+        return set(self.files) - set(manifest["path"])
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+def test_every_picture_becomes_a_row_with_its_part_label_and_votes(layout: Layout) -> None:
+    layout.table["happiness"] = range(len(layout.files))
+    manifest = layout.read()
+    assert list(manifest.columns) == [
+        *("path", "part", "label", "pixels"),
+        *VOTE_COLUMNS,
+        "twin_of_held_out",
+    ]
+    assert set(manifest["path"]) == set(layout.files)
+    assert manifest["path"].is_unique
+    for row in manifest.to_dict("records"):
+        part, folder, _ = row["path"].split("/")
+        assert row["part"] == {"train": "train", "test": "validation"}[part]
+        assert row["label"] == FOLDERS[folder]
+        assert row["happiness"] == layout.files.index(row["path"])
+        assert row["neutral"] == 10
+        assert not row["twin_of_held_out"]
+        assert len(row["pixels"]) == 64
+    assert all(manifest[column].dtype == np.int64 for column in VOTE_COLUMNS)
+
+
+def test_the_same_folder_gives_the_same_manifest(layout: Layout) -> None:
+    pd.testing.assert_frame_equal(layout.read(), layout.read())
+
+
+def test_the_order_of_the_tables_rows_does_not_matter(layout: Layout) -> None:
+    layout.table["anger"] = range(len(layout.files))
+    before = layout.read()
+    layout.table = layout.table.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(layout.read(), before)
+
+
+def test_columns_that_nobody_asked_for_are_ignored(layout: Layout) -> None:
+    layout.table["usage"] = "Training"
+    assert "usage" not in layout.read()
+
+
+def test_of_identical_training_pictures_one_stays(layout: Layout) -> None:
+    first, copy = layout.get("train", "happy"), layout.get("train", "happy", 2)
+    layout.copy(first, copy)
+    assert layout.left_out(layout.read()) == {copy}
+
+
+def test_identical_training_pictures_with_contradicting_labels_all_go(layout: Layout) -> None:
+    one, other = layout.get("train", "sad"), layout.get("train", "fear")
+    same = layout.get("train", "fear", 1)
+    layout.copy(one, other)
+    layout.copy(one, same)
+    assert layout.left_out(layout.read()) == {one, other, same}
+
+
+def test_identical_pixels_in_other_bytes_count_as_identical(layout: Layout) -> None:
+    first, copy = layout.get("train", "angry"), layout.get("train", "angry", 1)
+    with Image.open(layout.data / first) as image:
+        image.load()
+        image.save(layout.data / copy, "PNG")  # still named .jpg; PNG keeps every pixel
+    assert layout.left_out(layout.read()) == {copy}
+
+
+def test_a_training_picture_that_stands_in_validation_goes(layout: Layout) -> None:
+    seen = layout.get("train", "neutral")
+    layout.copy(layout.get("test", "surprise"), seen)
+    assert layout.left_out(layout.read()) == {seen}
+
+
+def test_validation_keeps_its_copies_as_the_field_counts_them(layout: Layout) -> None:
+    layout.copy(layout.get("test", "sad"), layout.get("test", "sad", 1))
+    layout.copy(layout.get("test", "sad"), layout.get("test", "angry"))
+    assert layout.left_out(layout.read()) == set()
+
+
+def test_excluded_training_pictures_go_and_excluded_validation_pictures_are_marked(
+    layout: Layout,
+) -> None:
+    twin, seen = layout.get("test", "happy"), layout.get("test", "happy", 1)
+    gone, gone_too = layout.get("train", "happy"), layout.get("train", "disgust", 1)
+    layout.excluded = {
+        twin: "held-out split",
+        seen: "PublicTest",
+        gone: "PublicTest",
+        gone_too: "held-out split",
+    }
+    manifest = layout.read()
+    assert layout.left_out(manifest) == {gone, gone_too}
+    assert list(manifest.loc[manifest["twin_of_held_out"], "path"]) == [twin]
+
+
+def test_without_an_exclusion_list_nothing_is_excluded(layout: Layout) -> None:
+    layout.read()
+    manifest = read_fer2013(layout.data, layout.votes, None)
+    assert layout.left_out(manifest) == set()
+    assert not manifest["twin_of_held_out"].any()
+
+
+def test_pixels_are_loaded_in_the_manifests_order(layout: Layout) -> None:
+    manifest = layout.read().sample(frac=1, random_state=2)
+    pixels = load_pixels(layout.data, manifest)
+    assert pixels.shape == (len(layout.files), 48, 48)
+    assert pixels.dtype == np.uint8
+    for face, path in zip(pixels, manifest["path"], strict=True):
+        with Image.open(layout.data / path) as image:
+            assert (face == np.asarray(image)).all()
+
+
+def test_colour_pictures_are_read_as_grey(layout: Layout) -> None:
+    file = layout.get("train", "sad")
+    Image.new("RGB", (48, 48), (90, 90, 90)).save(layout.data / file, "JPEG")
+    manifest = layout.read()
+    (face,) = load_pixels(layout.data, manifest[manifest["path"] == file])
+    assert set(np.unique(face)) == {90}
+
+
+@pytest.mark.parametrize("folder", ["train/disgust", "test/neutral"])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_class_folder_that_is_missing_or_empty_is_named(
+    emptied: bool, folder: str, layout: Layout
+) -> None:
+    for file in (layout.data / folder).iterdir():
+        file.unlink()
+    if not emptied:
+        (layout.data / folder).rmdir()
+    with pytest.raises(
+        DataError, match=rf"--data .*: no \.jpg pictures in {folder}; expected .*angry, disgust"
+    ):
+        layout.read()
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--data .*nowhere: no \.jpg pictures in train/angry"):
+        read_fer2013(tmp_path / "nowhere", tmp_path / "votes.csv", None)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
+def test_a_picture_that_cannot_be_read_is_named(data: bytes, layout: Layout) -> None:
+    file = layout.get("train", "fear", 1)
+    (layout.data / file).write_bytes(data)
+    with pytest.raises(DataError, match=rf"{file}: cannot be read as a picture"):
+        layout.read()
+
+
+def test_a_picture_that_is_cut_short_is_named(layout: Layout) -> None:
+    file = layout.get("test", "fear", 1)
+    data = (layout.data / file).read_bytes()
+    (layout.data / file).write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=rf"{file}: cannot be read as a picture"):
+        layout.read()
+
+
+def test_a_picture_of_another_size_is_named_with_its_size(layout: Layout) -> None:
+    file = layout.get("train", "surprise")
+    write_picture(layout.data / file, 1, size=(64, 32))
+    with pytest.raises(DataError, match=rf"{file}: is 64x32 px; FER2013 pictures are 48x48"):
+        layout.read()
+
+
+def test_a_picture_without_votes_is_named(layout: Layout) -> None:
+    file = layout.get("test", "happy", 2)
+    layout.table = layout.table[layout.table["file"] != file]
+    with pytest.raises(DataError, match=rf"--votes .*: no votes for {file}; every picture needs"):
+        layout.read()
+
+
+def test_a_row_with_an_empty_vote_is_named(layout: Layout) -> None:
+    file = layout.get("train", "happy")
+    layout.table["fear"] = layout.table["fear"].astype(object)
+    layout.table.loc[layout.table["file"] == file, "fear"] = None
+    with pytest.raises(DataError, match=rf"no votes for {file}"):
+        layout.read()
+
+
+@pytest.mark.parametrize("vote", ["many", "-1", "2.5", "inf"])
+def test_votes_that_are_no_counts_are_refused(vote: str, layout: Layout) -> None:
+    file = layout.get("train", "happy")
+    layout.table["fear"] = layout.table["fear"].astype(object)
+    layout.table.loc[layout.table["file"] == file, "fear"] = vote
+    with pytest.raises(DataError, match=rf"--votes .*votes for {file} are not all counts from 0"):
+        layout.read()
+
+
+def test_votes_for_pictures_that_are_not_there_are_counted(layout: Layout) -> None:
+    unknown = ["train/sad/Training_901.jpg", "train/sad/Training_902.jpg"]
+    layout.table = pd.concat(
+        [layout.table, layout.table.head(2).assign(file=unknown)], ignore_index=True
+    )
+    with pytest.raises(
+        DataError, match=rf"--votes .*names 2 pictures that are not in --data.*{unknown[0]}"
+    ):
+        layout.read()
+
+
+def test_exclusions_that_are_not_there_are_refused(layout: Layout) -> None:
+    layout.excluded = {"train/sad/Training_903.jpg": "PublicTest"}
+    with pytest.raises(DataError, match=r"--exclude .*names 1 pictures that are not in --data"):
+        layout.read()
+
+
+@pytest.mark.parametrize("column", ["file", "contempt", "NF"])
+def test_a_missing_column_of_the_votes_is_named(column: str, layout: Layout) -> None:
+    layout.table = layout.table.drop(columns=column)
+    with pytest.raises(DataError, match=rf"--votes .*: missing column {column}\."):
+        layout.read()
+
+
+TABLES: Mapping[str, bytes | None] = {
+    "missing": None,
+    "empty": b"",
+    "ragged": b"file,a\n1\n2,3,4,5\n",
+    "not text": b"\xff\xfe\x00\x81file\n",
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("flag", ["--votes", "--exclude"])
+def test_a_table_that_cannot_be_read_is_named(
+    flag: str, text: bytes | None, layout: Layout
+) -> None:
+    layout.read()
+    path = {"--votes": layout.votes, "--exclude": layout.exclude}[flag]
+    path.unlink()
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(DataError, match=rf"{flag} .*\.csv: cannot be read as CSV"):
+        read_fer2013(layout.data, layout.votes, layout.exclude)
