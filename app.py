@@ -58,7 +58,8 @@ def build_recognizer(model: str | None) -> tuple[Recognizer, str | None]:
 
 
 def build_app(recognizer: Recognizer, notice: str | None) -> gr.Blocks:
-    with gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS) as blocks:
+    blocks = gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS)
+    with blocks:
         ui.build_header()
         with gr.Tab("표정 분석 · Analyze"):
             ui.build_tab(recognizer, notice)

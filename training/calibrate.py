@@ -57,5 +57,8 @@ def choose_threshold(
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence)
     right = (probabilities.argmax(axis=1) == truth)[order]
-    reached = np.flatnonzero(np.cumsum(right) / np.arange(1, len(right) + 1) >= accuracy)
+    share = np.cumsum(right) / np.arange(1, len(right) + 1)
+    # Equal confidences stand or fall together: a threshold can only lie behind the last of them.
+    last = np.diff(confidence[order], append=-np.inf) < 0
+    reached = np.flatnonzero((share >= accuracy) & last)
     return float(confidence[order][reached[-1]]) if reached.size else 1.0

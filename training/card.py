@@ -8,8 +8,7 @@ from pathlib import Path
 from kfer.bundle import CARD, Bundle
 from kfer.labels import get_taxonomy
 from training.evaluate import Evaluation, HeadFigures
-
-EVALUATION = "evaluation.json"
+from training.export import EVALUATION
 
 _FRONT_MATTER = """---
 license: mit
@@ -58,7 +57,8 @@ _LIMITS = """## Limits
 
 def write_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> None:
     """Write README.md and evaluation.json into the bundle's folder."""
-    text = json.dumps(dataclasses.asdict(evaluation), indent=2, ensure_ascii=False)
+    figures = dataclasses.asdict(evaluation)
+    text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
     _replace(bundle.folder / EVALUATION, text + "\n")
     _replace(bundle.folder / CARD, build_card(bundle, evaluation, today, command))
 
@@ -67,7 +67,7 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
     parts = [
         _FRONT_MATTER,
         f"# {bundle.name}\n",
-        _describe(evaluation, today, command),
+        _describe(bundle, evaluation, today, command),
         *(_describe_head(head) for head in evaluation.heads),
         _describe_sureness(evaluation),
         _USES,
@@ -78,7 +78,7 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
     return "\n".join(parts)
 
 
-def _describe(evaluation: Evaluation, today: date, command: str) -> str:
+def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
     rows = "\n".join(
         f"| {_TITLES[head.taxonomy]} | **{_percent(head.accuracy.value)}** "
         f"({_percent(head.accuracy.low)} to {_percent(head.accuracy.high)}) "
@@ -86,7 +86,8 @@ def _describe(evaluation: Evaluation, today: date, command: str) -> str:
         f"| {head.ece_before:.3f} | {head.ece_after:.3f} |"
         for head in evaluation.heads
     )
-    return f"""Reads the expression of one face, cropped to 48 px grey, in Korean and English.
+    crop = f"{bundle.crop.size} px{' grey' if bundle.crop.grey else ''}"
+    return f"""Reads the expression of one face, cropped to {crop}, in Korean and English.
 
 | PublicTest, single crop | accuracy (95 % interval) | pictures | macro F1 | ECE before | after |
 |---|---|---|---|---|---|
@@ -151,6 +152,8 @@ answers equal the raters' plurality.
 
 
 def _describe_loading(bundle: Bundle) -> str:
+    heads = sorted(bundle.heads, key=lambda head: head.start)
+    logits = ", ".join(f"{h.start}-{h.stop - 1} are `{h.taxonomy.name}`" for h in heads)
     return f"""## Loading
 
 ```python
@@ -158,8 +161,9 @@ import timm
 model = timm.create_model("local-dir:models/{bundle.name}", pretrained=True).eval()
 ```
 
-Logits 0-6 are `fer7`, 7-14 `ferplus8`; divide by the head's temperature (`config.json`, key `kfer`)
-and take the softmax within a head. `python -m kfer predict PHOTO` does all of it.
+Logits {logits}; divide by the head's temperature
+(`config.json`, key `kfer`) and take the softmax within a head. `python -m kfer predict PHOTO` does
+all of it.
 """
 
 

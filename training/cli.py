@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kfer.errors import KferError
-from training.errors import TrainingError
+from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -53,18 +53,26 @@ def train(
     """Train by a recipe, then write the bundle with its temperatures fitted on PublicTest."""
     from training.config import load_recipe
     from training.dataset import build_face_set
-    from training.export import export_bundle
+    from training.export import check_target, export_bundle
     from training.loop import train as run
     from training.sources import read_fer2013
 
+    # What cannot be done is said now, not after hours.
     config = load_recipe(recipe)
+    target = bundle or out / "bundle"
+    check_target(target)
+    chosen = _choose_device(device)
     manifest = read_fer2013(data, votes, exclude)
     faces = build_face_set(data, manifest, "train")
     validation = build_face_set(data, manifest, "validation")
     typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
-    best = run(config, faces, validation, out, _choose_device(device), _report)
-    written = export_bundle(config, best, validation, bundle or out / "bundle")
-    typer.echo(f"bundle written to {written.folder}")
+    try:
+        best = run(config, faces, validation, out, chosen, _report)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on after the last epoch above", err=True)
+        raise
+    export_bundle(config, best, validation, target)
+    typer.echo(f"bundle written to {target}")
 
 
 @app.command()
@@ -83,7 +91,8 @@ def evaluate(
 
     loaded = load_bundle(bundle)
     faces = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
-    command = f"python -m training evaluate --bundle {bundle} --data DATA --votes VOTES"
+    shown = bundle.name if bundle.is_absolute() else bundle  # a card names no place of one machine
+    command = f"python -m training evaluate --bundle {shown} --data DATA --votes VOTES"
     if exclude:
         command += " --exclude EXCLUDE"
     write_card(loaded, measure(loaded, faces), datetime.now(UTC).date(), command)
@@ -92,8 +101,6 @@ def evaluate(
 
 def _choose_device(name: str) -> "torch.device":
     import torch
-
-    from training.errors import ConfigError
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,9 +119,9 @@ def _report(epoch: "Epoch") -> None:
 
 
 def main() -> None:
-    """Exit status: 0 done, 1 the work failed, 2 wrong usage."""
+    """Exit status: 0 done, 1 the work failed, 2 a flag or a recipe asks for what cannot be."""
     try:
         app()
-    except (TrainingError, KferError) as error:
+    except (TrainingError, KferError, OSError) as error:  # an OSError names the file itself
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)

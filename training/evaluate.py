@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from kfer.bundle import WEIGHTS, Bundle, Head, hash_file
 from kfer.classifier import Classifier
+from kfer.faces import crop_whole
 from kfer.metrics import (
     ClassFigures,
     Estimate,
@@ -51,7 +52,10 @@ class HeadFigures:
 
 @dataclass(frozen=True)
 class Sureness:
-    """What share of faces is answered with at least ``threshold``, and how often rightly."""
+    """What share of faces the default head answers with ``threshold`` or more, how often rightly.
+
+    On cross-fitted probabilities, as ``HeadFigures.ece_after``.
+    """
 
     threshold: float
     covered: float
@@ -60,7 +64,10 @@ class Sureness:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of the card. ``milliseconds`` per face: one thread, batch 1, median."""
+    """All figures of the card. ``milliseconds`` per face: one thread, batch 1, median.
+
+    ``sureness`` is None where the bundle has no threshold, or no face reaches it.
+    """
 
     weights_sha256: str
     megabytes: float
@@ -71,6 +78,7 @@ class Evaluation:
 
 
 def evaluate(bundle: Bundle, faces: FaceSet) -> Evaluation:
+    """Measure the stored file. Raises DataError for a head that these faces hold no truth for."""
     logits = compute_logits(bundle, faces)
     weights = bundle.folder / WEIGHTS
     classifier = Classifier(bundle)
@@ -115,11 +123,13 @@ def _measure_sureness(
     probabilities = cross_fit(scores, truth)
     sure = probabilities.max(axis=1) >= bundle.unsure_below
     right = probabilities.argmax(axis=1) == truth
+    if not sure.any():
+        return None
     return Sureness(bundle.unsure_below, float(sure.mean()), float(right[sure].mean()))
 
 
 def _time_one_face(classifier: Classifier, faces: FaceSet) -> float:
-    crop = [Image.fromarray(faces.pixels[0])]
+    crop = [crop_whole(Image.fromarray(faces.pixels[0]), classifier.bundle.crop)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,8 @@
-"""The best weights of a run -> a bundle: fp16 weights, one temperature per head, threshold."""
+"""The best weights of a run -> a bundle: fp16 weights, one temperature per head, threshold.
+
+A bundle is written beside its place and checked there, then the folders change names: neither an
+interrupt nor a full disk leaves new weights with an old description, or a card of other weights.
+"""
 
 import dataclasses
 import json
@@ -11,80 +15,152 @@ import numpy as np
 import timm
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
+from torch import nn
 
 from kfer.bundle import (
+    CARD,
     CONFIG,
     WEIGHTS,
     Bundle,
     Head,
     build_label_names,
+    hash_file,
     load_bundle,
     save_bundle_config,
 )
 from kfer.classifier import Classifier
-from kfer.faces import CropSpec
+from kfer.faces import CropSpec, crop_whole
 from training.calibrate import choose_threshold, cross_fit, fit_temperature
 from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
 from training.dataset import FER7, FERPLUS8, FaceSet
+from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.loop import build_model, build_pretrained_cfg
+
+EVALUATION = "evaluation.json"
+FILES = (CONFIG, WEIGHTS, CARD, EVALUATION)  # all that a bundle of ours consists of
 
 # FER2013's pictures are the network's only idea of a crop. MTCNN's box on 350 of them, enlarged,
 # has a median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.
 CROP = CropSpec(margin=-0.05, size=48, grey=True, align=True)
 SURE_ACCURACY = 0.9  # what "sure" promises: right in nine of ten faces of the raters' test
-DEFAULT_HEAD = "ferplus8"
+# The first head is the default one.
+HEADS = (Head(FERPLUS8, 7, 15, 1.0), Head(FER7, 0, 7, 1.0))
+
+
+def check_target(folder: Path) -> None:
+    """Raises ConfigError where a bundle would take the place of something else."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--bundle {folder}: is a file; name a folder.")
+    foreign = sorted({path.name for path in folder.glob("*")} - set(FILES))
+    if foreign:
+        raise ConfigError(
+            f"--bundle {folder}: holds what belongs to no bundle ({', '.join(foreign[:5])}) and is "
+            "not replaced; name a new folder or that of a bundle."
+        )
 
 
 def export_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> Bundle:
     """Write the bundle of ``weights`` (best.pt of a run) to ``folder``, replacing what is there.
 
-    Temperatures are fitted on ``validation`` with the stored fp16 weights.
-    Raises CheckpointError when the weights belong to another configuration.
+    Temperatures are fitted on ``validation`` with the stored fp16 weights. A bundle that is already
+    right is left alone, with its card; otherwise the old card goes with the old weights.
+
+    Raises:
+        CheckpointError: the weights belong to another configuration or do not fit it.
+        ConfigError: something other than a bundle stands at ``folder``.
+        DataError: there is nothing to fit a temperature on.
+        TrainingError: the bundle cannot be written.
     """
-    state = load_checkpoint(weights, json.loads(config.to_json()))
-    model = build_model(config)
-    model.load_state_dict(state["model"])
-    fresh = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    heads: tuple[Head, ...] = (Head(FERPLUS8, 7, 15, 1.0), Head(FER7, 0, 7, 1.0))
+    folder = folder.resolve()
+    check_target(folder)
+    fresh, old = (folder.with_name(f".{folder.name}.{part}") for part in ("new", "old"))
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)  # killed between the two renames of the last time
+    for left_over in (fresh, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    try:
+        _write_bundle(config, weights, validation, fresh)
+        if not _is_same(fresh, folder):
+            _swap(fresh, folder, old)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"--bundle {folder}: could not be written ({error}); what stood there still stands. "
+            "Free some space or name another folder, and start the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> None:
+    model, epoch = _load_network(config, weights)
+    heads: tuple[Head, ...] = HEADS
     timm.models.save_for_hf(
         model.half(),
-        str(fresh),
+        str(folder),
         model_config={"label_names": build_label_names(heads)},
+        model_args=dict(config.model_args),
         safe_serialization=True,
-        data_config=build_pretrained_cfg(config),
     )
-    timm_config = json.loads((fresh / CONFIG).read_text(encoding="utf-8"))
-    for inherited in ("tag", "license", "origin_url", "paper_ids"):
-        # timm copies these from its own pretrained weights, none of which are in here.
-        timm_config["pretrained_cfg"].pop(inherited, None)
+    timm_config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    timm_config["pretrained_cfg"] = _describe_weights(model, config)
+    # safetensors writes for the owner's eyes only; a server may run as somebody else.
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
     notes: dict[str, Any] = {
         "training": {
             "data": "FER2013 training part with FER+ votes",
             "settings": dataclasses.asdict(config),
-            "best_epoch": state["epoch"],
+            "best_epoch": epoch,
             "git_revision": _find_git_revision(),
         }
     }
-    save_bundle_config(fresh, timm_config, heads, CROP, notes)
-    logits = compute_logits(load_bundle(fresh), validation)
+    save_bundle_config(folder, timm_config, heads, CROP, notes)
+    logits = compute_logits(load_bundle(folder), validation)
     heads = tuple(
         dataclasses.replace(head, temperature=fit_temperature(*select(logits, head, validation)))
         for head in heads
     )
     scores, truth = select(logits, heads[0], validation)
     notes["unsure_below"] = choose_threshold(cross_fit(scores, truth), truth, SURE_ACCURACY)
-    save_bundle_config(fresh, timm_config, heads, CROP, notes)
-    _replace_files(fresh, folder)
-    return load_bundle(folder)
+    save_bundle_config(folder, timm_config, heads, CROP, notes)
+
+
+def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, int]:
+    state = load_checkpoint(weights, json.loads(config.to_json()))
+    model = build_model(config)
+    try:
+        model.load_state_dict(state["model"])
+        return model, state["epoch"]
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{weights}: its weights do not fit architecture {config.architecture!r} ({error})."
+        ) from error
+
+
+def _describe_weights(model: nn.Module, config: TrainConfig) -> dict[str, Any]:
+    """What timm's ``pretrained_cfg`` says of ours.
+
+    Built anew: timm would copy the licence, the paper and the test size of its own pretrained
+    weights of that architecture, none of which are in here.
+    """
+    kept = ("first_conv", "classifier", "fixed_input_size")
+    timms: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return {
+        **build_pretrained_cfg(config),
+        "num_classes": sum(head.stop - head.start for head in HEADS),
+        **{key: timms.get(key) for key in kept if key in timms},
+    }
 
 
 def compute_logits(bundle: Bundle, faces: FaceSet) -> NDArray[np.float32]:
     """(faces, outputs) by the path that serves photos: PIL crop, transform, stored weights."""
     classifier = Classifier(bundle)
     chunks = [
-        classifier.compute_logits([Image.fromarray(face) for face in chunk]).numpy()
+        classifier.compute_logits(
+            [crop_whole(Image.fromarray(face), bundle.crop) for face in chunk]
+        ).numpy()
         for chunk in np.array_split(faces.pixels, max(len(faces) // 128, 1))
     ]
     return np.concatenate(chunks)
@@ -97,19 +173,53 @@ def select(
 
     Fitting leaves out pictures with a pixel-identical twin in FER2013's third split, so that
     nothing is chosen on what is measured there; reporting keeps them (``held_out_twins``).
+    Raises DataError when no picture is left, or when the data know nothing of the taxonomy.
     """
-    truth = faces.fer7 if head.taxonomy == FER7 else faces.plurality
+    truths = {FER7: faces.fer7, FERPLUS8: faces.plurality}
+    if head.taxonomy not in truths:
+        known = ", ".join(taxonomy.name for taxonomy in truths)
+        raise DataError(
+            f"--bundle: its head {head.taxonomy.name} cannot be fitted or measured on FER2013 with "
+            f"FER+ votes, which label pictures in {known}."
+        )
+    truth = truths[head.taxonomy]
     usable = truth >= 0
     if not held_out_twins:
         usable &= ~faces.twin_of_held_out
+    if not usable.any():
+        raise DataError(
+            f"--votes: no validation picture has a truth for head {head.taxonomy.name}."
+        )
     return logits[usable, head.start : head.stop], truth[usable]
 
 
-def _replace_files(fresh: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, CONFIG):
-        (fresh / name).replace(folder / name)
-    shutil.rmtree(fresh)
+def _is_same(fresh: Path, folder: Path) -> bool:
+    """Same weights and description; a later commit may have written the same bundle again."""
+    try:
+        described = [_read_description(place) for place in (fresh, folder)]
+        hashes = [hash_file(place / WEIGHTS) for place in (fresh, folder)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # there is no whole bundle
+    return described[0] == described[1] and hashes[0] == hashes[1]
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    del config["kfer"]["training"]["git_revision"]
+    return config
+
+
+def _swap(fresh: Path, folder: Path, old: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:  # an interrupt too
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _find_git_revision() -> str | None:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from training.augment import augment, mix
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig
-from training.dataset import FER7, FaceSet, iterate_batches, transform_faces
-from training.errors import ConfigError, DivergedError
+from training.dataset import FER7, FERPLUS8, FaceSet, iterate_batches, transform_faces
+from training.errors import CheckpointError, ConfigError, DataError, DivergedError
 
 MEAN, STD = 0.5, 0.25  # grey level and spread that the network sees as 0 and 1
 EVALUATION_BATCH = 256
@@ -63,10 +63,10 @@ def build_model(config: TrainConfig) -> nn.Module:
         model: nn.Module = timm.create_model(
             config.architecture, pretrained=False, **config.model_args
         )
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # networks raise many types for arguments that do not suit them
         raise ConfigError(
-            f"timm cannot build architecture {config.architecture!r} with "
-            f"{dict(config.model_args)}: {error}."
+            f"timm cannot build architecture {config.architecture!r} with model_args "
+            f"{dict(config.model_args)}: {_describe(error)}."
         ) from error
     return model
 
@@ -83,18 +83,29 @@ def train(
 
     ``out`` gets config.json, epochs.csv, last.pt (to go on from) and best.pt (averaged weights).
     Every epoch draws from a generator seeded by (seed, epoch), so that a resumed run repeats an
-    uninterrupted one.
+    uninterrupted one, wherever that was interrupted.
 
     Raises:
-        ConfigError, CheckpointError, DivergedError.
+        ConfigError, DataError, CheckpointError, DivergedError.
     """
+    if not (validation.plurality >= 0).any():
+        raise DataError(
+            "--votes: no validation picture has a clear plurality of raters for an emotion, so the "
+            "ferplus8 head cannot be scored."
+        )
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     run = _Run(config, len(faces), device)
     settings = json.loads(config.to_json())
-    last = out / "last.pt"
-    history = run.load(load_checkpoint(last, settings)) if last.exists() else []
+    last, best = out / "last.pt", out / "best.pt"
+    history = run.load(load_checkpoint(last, settings), last) if last.exists() else []
+    if history and not best.exists():
+        raise CheckpointError(
+            f"{best} is missing, though {last.name} stands beside it; bring it back, or name "
+            "another --out folder to begin again."
+        )
     _replace_text(out / "config.json", config.to_json())
+    _write_history(out / "epochs.csv", history)
     images = transform_faces(validation, build_pretrained_cfg(config))
     for epoch in range(len(history), config.epochs):
         started = time.monotonic()
@@ -105,14 +116,14 @@ def train(
         )
         if result.score > max((past.score for past in history), default=-1.0):
             save_checkpoint(
-                out / "best.pt",
+                best,
                 {"config": settings, "epoch": epoch + 1, "model": run.average.state_dict()},
             )
         history.append(result)
         save_checkpoint(last, {"config": settings, **run.state(history)})
         _write_history(out / "epochs.csv", history)
         report(result)
-    return out / "best.pt"
+    return best
 
 
 def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
@@ -136,10 +147,12 @@ class _Run:
         self.steps_per_epoch = n_faces // config.batch_size
         if self.steps_per_epoch == 0:
             raise ConfigError(
-                f"batch_size {config.batch_size} is more than the {n_faces} training pictures."
+                f"batch_size {config.batch_size} is more than the {n_faces} training pictures; "
+                "lower it in the recipe."
             )
-        model = build_model(config).to(device)
-        self.model = model.to(memory_format=torch.channels_last)
+        model = build_model(config)
+        _check_outputs(model, config)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True)
         self.optimizer = create_optimizer_v2(
             self.model,
@@ -151,7 +164,8 @@ class _Run:
 
     @property
     def average(self) -> nn.Module:
-        return self.ema.module
+        network: nn.Module = self.ema.module
+        return network
 
     def rate(self, epochs_done: float) -> float:
         """Learning rate: linear warm-up, then a cosine down to 0."""
@@ -162,8 +176,10 @@ class _Run:
         return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     def train_epoch(self, faces: FaceSet, epoch: int) -> float:
-        """Mean loss of the epoch. Raises DivergedError when it is not a number."""
-        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + epoch)
+        """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
+        seed = self.config.seed * 100_003 + epoch
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # dropout takes no generator
         pixels, fer7, votes = self._targets(faces)
         self.model.train()
         total = torch.zeros((), device=self.device)
@@ -180,12 +196,18 @@ class _Run:
             loss = self._step((images - MEAN) / STD, hard, soft)
             total += loss
         mean = float(total) / self.steps_per_epoch
-        if not math.isfinite(mean):
+        if not (math.isfinite(mean) and self._is_finite()):
+            left = "the checkpoint before it still stands" if epoch else "nothing was saved"
             raise DivergedError(
-                f"The loss became {mean} in epoch {epoch + 1}; the last checkpoint still stands. "
-                f"Lower learning_rate (now {self.config.learning_rate}) in the recipe."
+                f"The run diverged in epoch {epoch + 1} (mean loss {mean}); {left}. Lower "
+                f"learning_rate (now {self.config.learning_rate}) in the recipe and name another "
+                "--out folder."
             )
         return mean
+
+    def _is_finite(self) -> bool:
+        """The last step can spoil the weights after a loss that was still a number."""
+        return all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values())
 
     def _targets(self, faces: FaceSet) -> tuple[Tensor, Tensor, Tensor]:
         smoothing = self.config.label_smoothing
@@ -225,12 +247,43 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
         }
 
-    def load(self, state: dict[str, Any]) -> list[Epoch]:
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["updates"]
-        return [Epoch(**epoch) for epoch in state["history"]]
+    def load(self, state: dict[str, Any], path: Path) -> list[Epoch]:
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.updates = state["updates"]
+            return [Epoch(**epoch) for epoch in state["history"]]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path}: its state does not fit architecture {self.config.architecture!r} "
+                f"({_describe(error)}); name another --out folder."
+            ) from error
+
+
+def _check_outputs(model: nn.Module, config: TrainConfig) -> None:
+    """Raises ConfigError unless the network turns a grey face into one logit per label."""
+    given = f"architecture {config.architecture!r} with model_args {dict(config.model_args)}"
+    face = torch.zeros(1, 1, config.input_size, config.input_size)
+    try:
+        with torch.inference_mode():
+            shape = tuple(model.eval()(face).shape)
+    except Exception as error:  # as many types as there are networks
+        raise ConfigError(
+            f"{given} cannot read grey pictures (in_chans = 1) of input_size "
+            f"{config.input_size}: {_describe(error)}."
+        ) from error
+    labels = len(FER7.labels) + len(FERPLUS8.labels)
+    if shape != (1, labels):
+        raise ConfigError(
+            f"{given} answers with shape {shape}; it needs num_classes = {labels}: "
+            f"{len(FER7.labels)} fer7 and {len(FERPLUS8.labels)} ferplus8 labels."
+        )
+
+
+def _describe(error: Exception) -> str:
+    """The kind and the first line: PyTorch's messages can run over pages."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _score(logits: Tensor, faces: FaceSet) -> tuple[float, float]:

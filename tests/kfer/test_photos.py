@@ -76,6 +76,18 @@ def test_a_truncated_heic_is_refused() -> None:
         open_photo(data)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"", samples.TEXT, encode(build_quarters(), "PNG")[:200], samples.write_bomb(9000)],
+    ids=["empty", "text", "cut", "large"],
+)
+def test_what_a_visitor_can_meet_is_also_said_in_korean(data: bytes) -> None:
+    with pytest.raises(PhotoError) as caught:
+        open_photo(data)
+    assert re.search("[가-힣]", caught.value.korean)
+    assert not re.search("[가-힣]", str(caught.value))
+
+
 @pytest.mark.parametrize("length", [None, 60])
 def test_a_bomb_of_20000_by_20000_pixels_is_refused_by_its_header_alone(length: int | None) -> None:
     bomb = samples.write_bomb()
@@ -261,7 +273,20 @@ def test_heic_opens() -> None:
     assert_quarters(photo.image, 30)
 
 
-@pytest.mark.parametrize("format_", [*FORMATS, "BMP", "GIF", "MPO"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_of_a_phones_double_picture_the_first_is_read(orientation: int) -> None:
+    with Image.open(io.BytesIO(samples.encode_turned(orientation, "JPEG"))) as first:
+        second = Image.new("RGB", (48, 32), "white")
+        exif = first.getexif().tobytes()
+        data = encode(first, "MPO", save_all=True, append_images=[second], exif=exif, quality=90)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert (stored.format, stored.n_frames) == ("MPO", 2)  # type: ignore[attr-defined]
+    photo = open_photo(data)
+    assert (photo.width, photo.height) == photo.image.size == (96, 64)
+    assert_quarters(photo.image)
+
+
+@pytest.mark.parametrize("format_", [*FORMATS, "BMP", "GIF"])
 def test_every_allowed_format_opens(format_: str) -> None:
     assert_quarters(open_photo(encode(build_quarters(), format_)).image, 30)
 
