@@ -9,7 +9,7 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from kfer.bundle import Bundle
+from kfer.bundle import PREPROCESSING, Bundle
 from kfer.errors import BundleError
 from kfer.labels import Taxonomy, get_mapping
 from kfer.predictions import Prediction
@@ -19,9 +19,8 @@ BATCH = 16
 
 def build_transform(pretrained_cfg: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
     """The one way from a crop to a tensor, for training's evaluation and for serving alike."""
-    keys = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
     transform: Callable[[Image.Image], Tensor] = create_transform(
-        **{key: pretrained_cfg[key] for key in keys}, is_training=False
+        **{key: pretrained_cfg[key] for key in PREPROCESSING}, is_training=False
     )
     return transform
 
@@ -32,15 +31,18 @@ class Classifier:
     def __init__(self, bundle: Bundle) -> None:
         """Raises BundleError when timm cannot build the network or the weights do not fit it."""
         self.bundle = bundle
-        self._transform = build_transform(bundle.pretrained_cfg)
+        crop = Image.new("L" if bundle.crop.grey else "RGB", (bundle.crop.size,) * 2)
         try:
+            self._transform = build_transform(bundle.pretrained_cfg)
             network = timm.create_model(f"local-dir:{bundle.folder}", pretrained=True)
+            self._network = network.float().eval().to(memory_format=torch.channels_last)
+            # One crop now, so that a description that does not fit fails here, not at a photo.
+            self.compute_logits([crop])
         except Exception as error:  # timm and safetensors raise many types for bad files
             raise BundleError(
                 f"{bundle.folder}: the network cannot be built from config.json and "
                 f"model.safetensors ({type(error).__name__}: {error})."
             ) from error
-        self._network = network.float().eval().to(memory_format=torch.channels_last)
 
     def predict(
         self, crops: Sequence[Image.Image], taxonomy: Taxonomy | None = None

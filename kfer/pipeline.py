@@ -44,15 +44,17 @@ def analyze(
     crops = [crop_face(photo.image, face, spec) for face in faces]
     whole = not faces
     if whole:
-        faces = [Face((0.0, 0.0, float(photo.image.width), float(photo.image.height)), 0.0)]
+        faces = [Face((0.0, 0.0, float(photo.width), float(photo.height)), 0.0)]
         crops = [crop_whole(photo.image, spec)]
+    else:
+        faces = [face.scaled(photo.scale) for face in faces]
     predictions = classifier.predict(crops, taxonomy)
     return Analysis(
         photo=photo,
         model=classifier.bundle.identity,
         taxonomy=taxonomy or classifier.bundle.default_taxonomy,
         readings=tuple(
-            FaceReading(face.scaled(photo.scale), prediction)
+            FaceReading(face, prediction)
             for face, prediction in zip(faces, predictions, strict=True)
         ),
         whole=whole,

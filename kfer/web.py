@@ -5,6 +5,7 @@ The request's body stays in memory, so neither photos nor live frames ever touch
 
 import io
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import anyio
 from anyio import CapacityLimiter
 from PIL import Image
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -29,7 +30,12 @@ JPEG_QUALITY = 90
 
 _HERE = Path(__file__).parent
 _PRIVATE = {"Cache-Control": "private, no-store"}
+_FAULT = {
+    "ko": "사진을 읽다가 서버에서 문제가 생겼어요. 다른 사진으로 다시 해 주세요.",
+    "en": "The photo could not be read; the fault is logged. Try again with another photo.",
+}
 
+_log = logging.getLogger(__name__)
 
 Answer = Callable[[Recognizer, Photo, QueryParams], Response]
 
@@ -49,6 +55,11 @@ def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
             except KferError as error:
                 message = {"ko": error.korean, "en": str(error)}
                 return JSONResponse({"error": message}, 422, headers=_PRIVATE)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+            except Exception:
+                _log.exception("%s failed", request.url.path)
+                return JSONResponse({"error": _FAULT}, 500, headers=_PRIVATE)
 
         return endpoint
 

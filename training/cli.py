@@ -69,7 +69,7 @@ def train(
     try:
         best = run(config, faces, validation, out, chosen, _report)
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on after the last epoch above", err=True)
+        typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
         raise
     export_bundle(config, best, validation, target)
     typer.echo(f"bundle written to {target}")
@@ -91,7 +91,8 @@ def evaluate(
 
     loaded = load_bundle(bundle)
     faces = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
-    shown = bundle.name if bundle.is_absolute() else bundle  # a card names no place of one machine
+    # A card names no place of one machine.
+    shown = loaded.name if bundle.is_absolute() else bundle
     command = f"python -m training evaluate --bundle {shown} --data DATA --votes VOTES"
     if exclude:
         command += " --exclude EXCLUDE"

@@ -5,6 +5,7 @@ A recipe is the same thing as a TOML file in ``training/recipes``.
 
 import dataclasses
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class TrainConfig:
         for name in ("erasing", "blur"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "below epochs")
+        for name, value in dataclasses.asdict(self).items():
+            self._require(name, not isinstance(value, float) or math.isfinite(value), "finite")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -98,6 +101,8 @@ def load_recipe(name_or_path: str) -> TrainConfig:
         raise ConfigError(
             f"--recipe {name_or_path}: no such recipe; choose one of {names}, or a .toml file."
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--recipe {path}: not valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"--recipe {path}: cannot be read ({error.strerror}).") from None
     return build_config(settings, f"--recipe {path.name}")

@@ -123,6 +123,7 @@
 
     const english = (analysis, label) => config.english[analysis.taxonomy][label];
     const model = () => config.models.find((entry) => entry.identity === setting.model.value);
+    const hasNoFace = (analysis) => analysis.note !== null && setting.detector.value !== "none";
 
     function isUnsure(analysis, face) {
       const limit = model().unsureBelow;
@@ -132,18 +133,22 @@
     function drawBox(analysis, face, index) {
       const box = make("button", "kfer-box", boxes);
       const [x, y, w, h] = face.rect;
+      // In shares of the photo; of a face across the border, the part inside.
+      const left = Math.max(x / analysis.width, 0);
+      const top = Math.max(y / analysis.height, 0);
+      const width = Math.min((x + w) / analysis.width, 1) - left;
+      const height = Math.min((y + h) / analysis.height, 1) - top;
       box.type = "button";
-      box.style.left = `${(x / analysis.width) * 100}%`;
-      box.style.top = `${(y / analysis.height) * 100}%`;
-      box.style.width = `${(w / analysis.width) * 100}%`;
-      box.style.height = `${(h / analysis.height) * 100}%`;
+      for (const [side, share] of Object.entries({ left, top, width, height })) {
+        box.style[side] = `${share * 100}%`;
+      }
       box.style.setProperty("--emotion", config.colors[face.label]);
-      if (y / analysis.height < 0.09) box.classList.add("kfer-box-top");
-      if ((x + w / 2) / analysis.width > 0.75) box.classList.add("kfer-box-right");
+      box.style.setProperty("--at", `${(left + width / 2) * 100}%`); // keeps the tag in the photo
+      if (top < 0.09) box.classList.add("kfer-box-top");
       const tag = make("span", "kfer-tag", box);
       const share = percent(face.probs[face.label]);
       const words = (label) => {
-        const room = (w / analysis.width) * boxes.clientWidth;
+        const room = width * boxes.clientWidth;
         if (room < NUMBER_ONLY) return `${index + 1}`; // the card says the rest
         return room < NO_SHARE ? `${index + 1} ${label}` : `${index + 1} ${label} ${share}`;
       };
@@ -214,12 +219,12 @@
     function draw(analysis, live) {
       boxes.replaceChildren();
       cards.replaceChildren();
-      const nobody = live && analysis.note;
+      const nobody = live && hasNoFace(analysis);
       const faces = nobody ? [] : analysis.faces;
       if (!analysis.note) faces.forEach((face, index) => drawBox(analysis, face, index));
       faces.forEach((face, index) => drawCard(analysis, face, index));
       const note = find(".kfer-note");
-      note.hidden = !analysis.note || setting.detector.value === "none";
+      note.hidden = !hasNoFace(analysis);
       if (!note.hidden) say(note, nobody ? "no_face_live" : "no_face");
       drawApproximation(analysis);
       drawTable(analysis);
@@ -231,9 +236,18 @@
     function showPhoto(blob) {
       URL.revokeObjectURL(photo.src);
       photo.src = URL.createObjectURL(blob);
-      photo.alt = texts.photo_alt[window.kfer.language === "ko" ? 0 : 1];
+      namePhoto();
       openView();
     }
+
+    function namePhoto() {
+      photo.alt = texts.photo_alt[window.kfer.language === "ko" ? 0 : 1];
+    }
+    window.kfer.onLanguage(namePhoto);
+    // The tags' words depend on the size of the photo on the screen.
+    photo.addEventListener("load", () => {
+      if (mode === "photo" && shown?.analysis) draw(shown.analysis, false);
+    });
 
     // Browsers cannot show HEIC: the server's rendering stands in, without the drawn boxes twice.
     photo.addEventListener("error", async () => {
@@ -253,6 +267,7 @@
       clearReadings();
       showPhoto(blob);
       if (blob.size > config.maxBytes) {
+        showBusy(null);
         closeView();
         showError({ ko: texts.error_size[0], en: texts.error_size[1] });
         return;
@@ -278,26 +293,31 @@
 
     async function startCamera(next) {
       showError(null);
-      ++ticket;
+      const mine = ++ticket;
       shown = null;
       clearReadings();
       showMode(next);
       openView();
       showBusy("starting_camera");
       try {
-        stream = await navigator.mediaDevices.getUserMedia(
+        const opened = await navigator.mediaDevices.getUserMedia(
           { video: { width: 640, height: 480, facingMode: "user" }, audio: false });
+        if (mine !== ticket) { // stopped, or a photo came, while the visitor was asked
+          opened.getTracks().forEach((track) => track.stop());
+          return;
+        }
+        stream = opened;
         video.srcObject = stream;
         await video.play();
       } catch {
+        if (mine !== ticket) return;
         stopCamera();
         closeView();
         showError({ ko: texts.error_camera[0], en: texts.error_camera[1] });
-        return;
       } finally {
-        showBusy(null);
+        if (mine === ticket) showBusy(null);
       }
-      if (next === "live") runLive();
+      if (mine === ticket && mode === "live") runLive();
     }
 
     function stopCamera() {
@@ -347,7 +367,7 @@
     function smooth(analysis) {
       for (const face of analysis.faces) {
         const before = previous.find((old) => overlap(old.rect, face.rect) > SAME_FACE);
-        if (before && !analysis.note) {
+        if (before) {
           for (const label of Object.keys(face.probs)) {
             face.probs[label] =
               SMOOTHING * face.probs[label] + (1 - SMOOTHING) * (before.probs[label] ?? 0);
@@ -355,12 +375,12 @@
           face.label = Object.entries(face.probs).reduce((a, b) => (b[1] > a[1] ? b : a))[0];
         }
       }
-      previous = analysis.note ? [] : analysis.faces;
+      previous = hasNoFace(analysis) ? [] : analysis.faces;
     }
 
     function drawTimeline(analysis) {
       const now = performance.now();
-      if (!analysis.note) history.push({ at: now, probs: analysis.faces[0].probs });
+      if (!hasNoFace(analysis)) history.push({ at: now, probs: analysis.faces[0].probs });
       history = history.filter((entry) => now - entry.at < TIMELINE_MS);
       const svg = find(".kfer-timeline svg");
       svg.replaceChildren();
@@ -382,8 +402,10 @@
       choose: () => file.click(),
       camera: () => startCamera("camera"),
       live: () => startCamera("live"),
-      snap: async () => readPhoto(await takeFrame(Infinity), "webcam.jpg"),
-      stop: () => { ++ticket; stopCamera(); clearReadings(); closeView(); },
+      snap: async () => {
+        if (video.videoWidth) readPhoto(await takeFrame(Infinity), "webcam.jpg");
+      },
+      stop: () => { ++ticket; stopCamera(); showBusy(null); clearReadings(); closeView(); },
     };
     root.querySelectorAll("[data-action]").forEach((button) =>
       button.addEventListener("click", () => actions[button.dataset.action]()));
@@ -439,6 +461,7 @@
     setting.model.addEventListener("change", fillTaxonomies);
     for (const select of Object.values(setting)) {
       select.addEventListener("change", () => {
+        previous = []; // other labels, or other faces, than those to come
         if (mode === "photo" && shown) readPhoto(shown.blob, shown.name);
       });
     }
