@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from kfer.labels import COLORS
 from kfer.pipeline import Analysis, FaceReading
@@ -58,12 +58,15 @@ def _draw_reading(
     scale: float,
 ) -> None:
     x, y, w, h = (value * scale for value in reading.face.box)
+    # Of a face across the border, the part inside.
+    x, right_edge = (min(max(value, 0), size[0] - 1) for value in (x, x + w))
+    y, lower_edge = (min(max(value, 0), size[1] - 1) for value in (y, y + h))
     line = max(2, round(max(size) / 400))
     color = COLORS[reading.prediction.label]
     draw.rectangle(
-        (x - line, y - line, x + w + line, y + h + line), outline="white", width=line * 2
+        (x - line, y - line, right_edge + line, lower_edge + line), outline="white", width=line * 2
     )
-    draw.rectangle((x, y, x + w, y + h), outline=color, width=line)
+    draw.rectangle((x, y, right_edge, lower_edge), outline=color, width=line)
     font = _load_font(_choose_text_size(max(w, h), size))
     text = f"{number} {_name(reading)} {reading.prediction.confidence:.0%}"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
@@ -72,8 +75,13 @@ def _draw_reading(
     tag_y = y - height if y >= height else y
     tag_x = min(max(x, 0), max(size[0] - width, 0))
     tag_y = min(max(tag_y, 0), max(size[1] - height, 0))
-    draw.rectangle((tag_x, tag_y, tag_x + width, tag_y + height), fill=color)
+    draw.rectangle((tag_x, tag_y, tag_x + width, tag_y + height), fill=_darken(color))
     draw.text((tag_x + line - left, tag_y + line - top), text, font=font, fill="white")
+
+
+def _darken(color: str) -> tuple[int, ...]:
+    """So that white text on it has a contrast of 4.5:1, as in kfer.css."""
+    return tuple(round(0.78 * value) for value in ImageColor.getrgb(color))
 
 
 def _choose_text_size(face: float, size: tuple[int, int]) -> float:
@@ -128,6 +136,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _defuse(value: object) -> object:
     """Spreadsheets run text that begins like a formula; a file name must not be able to."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")  # which the csv module would not quote
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t")) else text

@@ -66,10 +66,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "place": ("위치 (x, y, 너비, 높이)", "Place (x, y, width, height)"),
     "last_seconds": ("첫 번째 얼굴의 지난 10초", "The first face's last ten seconds"),
     "photo_alt": ("올린 사진", "Your photo"),
-    "error_not_photo": (
-        "사진 파일이 아니에요. JPEG, PNG, WebP, HEIC 사진을 골라 주세요.",
-        "This is not a photo file. Choose a JPEG, PNG, WebP or HEIC photo.",
-    ),
     "error_size": (
         "파일이 30 MB보다 커요. 더 작은 사진을 골라 주세요.",
         "The file is larger than 30 MB. Choose a smaller photo.",

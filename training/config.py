@@ -20,7 +20,11 @@ _TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one run. Angles are degrees; other ranges are shares of the picture or of 1."""
+    """Settings of one run. Angles are degrees; other ranges are shares of the picture or of 1.
+
+    The last ``plain_epochs`` do without mixup, erasing, blur and noise, so that the network ends on
+    pictures like those it will be shown.
+    """
 
     architecture: str
     model_args: Mapping[str, Any]
@@ -30,6 +34,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_epochs: int = 2
+    plain_epochs: int = 0
     ema_decay: float = 0.998
     label_smoothing: float = 0.1
     mixup: float = 0.2
@@ -53,12 +58,19 @@ class TrainConfig:
         for name in ("erasing", "blur"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "below epochs")
+        self._require("plain_epochs", 0 <= self.plain_epochs <= self.epochs, "at most epochs")
         for name, value in dataclasses.asdict(self).items():
             self._require(name, not isinstance(value, float) or math.isfinite(value), "finite")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
             raise ConfigError(f"{name} must be {allowed}, but got {getattr(self, name)!r}.")
+
+    def at_epoch(self, epoch: int) -> "TrainConfig":
+        """The settings in force in ``epoch`` (from 0)."""
+        if epoch < self.epochs - self.plain_epochs:
+            return self
+        return dataclasses.replace(self, mixup=0.0, erasing=0.0, blur=0.0, noise=0.0)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)

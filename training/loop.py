@@ -177,18 +177,19 @@ class _Run:
 
     def train_epoch(self, faces: FaceSet, epoch: int) -> float:
         """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
-        seed = self.config.seed * 100_003 + epoch
+        config = self.config.at_epoch(epoch)
+        seed = config.seed * 100_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # dropout takes no generator
         pixels, fer7, votes = self._targets(faces)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        batches = iterate_batches(len(faces), self.config.batch_size, generator)
+        batches = iterate_batches(len(faces), config.batch_size, generator)
         for step, chosen in enumerate(batches):
             chosen = chosen.to(self.device)
-            images = augment(pixels[chosen].float().div_(255), self.config, generator)
+            images = augment(pixels[chosen].float().div_(255), config, generator)
             images, (hard, soft) = mix(
-                images, [fer7[chosen], votes[chosen]], self.config.mixup, generator
+                images, [fer7[chosen], votes[chosen]], config.mixup, generator
             )
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:

@@ -59,12 +59,12 @@ def compute_accuracies(
 
 def test_a_small_network_learns_its_faces_by_heart(tmp_path: Path) -> None:
     faces = build_faces(8)
-    config = replace(PLAIN, epochs=14, learning_rate=0.02, ema_decay=0.8)
+    config = replace(PLAIN, epochs=12, batch_size=8, learning_rate=0.01, ema_decay=0.8)
     epochs = run(config, tmp_path, faces, validation=faces)
-    # What is left when every answer is right: the raters' own disagreement, 0.7 to 0.3.
-    floor = -(0.7 * math.log(0.7) + 0.3 * math.log(0.3)) * (faces.plurality >= 0).mean()
+    # What is left when every answer is right: the raters' own disagreement, 0.9 to 0.1.
+    floor = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1)) * (faces.plurality >= 0).mean()
     assert epochs[0].loss > 3.5
-    assert epochs[-1].loss < floor + 0.2
+    assert floor < epochs[-1].loss < floor + 0.3
     assert epochs[-1].fer7 == 1
     assert epochs[-1].ferplus8 == 1
 
@@ -193,8 +193,8 @@ def test_what_is_saved_beside_the_weights(tmp_path: Path) -> None:
 
 def test_the_seed_decides_and_the_same_seed_repeats(tmp_path: Path) -> None:
     results = []
-    for name, seed in (("first", 3), ("again", 3), ("other", 4)):
-        torch.manual_seed(hash(name) % 1000)  # what went before does not matter
+    for drawn_before, (name, seed) in enumerate([("first", 3), ("again", 3), ("other", 4)]):
+        torch.manual_seed(drawn_before)  # it does not matter
         epochs = run(replace(CONFIG, seed=seed, epochs=2), tmp_path / name)
         weights = load(tmp_path / name / "last.pt")["average"]["conv1.weight"]
         results.append((weights, [replace(epoch, seconds=0) for epoch in epochs]))
@@ -267,8 +267,8 @@ def test_logits_do_not_depend_on_the_size_of_the_batch(monkeypatch: pytest.Monke
         ({"model_args": {**NETWORK, "num_classes": 7}}, r"shape \(1, 7\); it needs num_classes = "),
         ({"model_args": {"in_chans": 1}}, r"shape \(1, 1000\); it needs num_classes = 15: 7 fer7"),
         (
-            {"architecture": "vgg11", "model_args": {"in_chans": 1, "num_classes": 15}},
-            "of input_size 32: RuntimeError",
+            {"architecture": "test_vit", "model_args": {"in_chans": 1, "num_classes": 15}},
+            r"of input_size 32: AssertionError: Input height \(32\) doesn't match model \(160\)",
         ),
         ({"batch_size": 57}, "batch_size 57 is more than the 56 training pictures; lower it"),
     ],
@@ -276,8 +276,6 @@ def test_logits_do_not_depend_on_the_size_of_the_batch(monkeypatch: pytest.Monke
 def test_a_recipe_that_cannot_work_is_refused_by_name(
     changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    if changes.get("architecture") == "vgg11":
-        changes = {**changes, "input_size": 32}
     with pytest.raises(ConfigError, match=message) as caught:
         run(replace(CONFIG, **changes), tmp_path)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,247 @@
+"""``python -m kfer``: the contract of its outputs, messages and exit statuses.
+
+Most tests run it as a user does, in a process of its own.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from kfer.labels import TAXONOMIES
+from tests.kfer.photo_samples import TEXT, cut_short, encode
+
+ROOT = Path(__file__).parents[2]
+GROUP = ROOT / "kfer" / "examples" / "group.webp"
+KEYS = ["file", "width", "height", "model", "taxonomy", "faces", "note"]
+FACE_KEYS = ["rect", "detection_score", "label", "label_en", "probs"]
+NO_FACE = "no face found; the whole photo was read as one face"
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.out, newline="")))
+
+
+def run(arguments: Sequence[str | Path], cwd: Path = ROOT) -> Result:
+    env = {name: value for name, value in os.environ.items() if name != "KFER_MODEL"}
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "kfer", *map(str, arguments)],
+        cwd=cwd, env=env, capture_output=True, encoding="utf-8", check=False, timeout=240,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, face_paths: list[Path]) -> Path:
+    """Photos, good and broken, with names that are hard to print."""
+    folder = tmp_path_factory.mktemp("photos")
+    shutil.copy(GROUP, folder / "휴가 사진.webp")
+    shutil.copy(face_paths[0], folder / "=1+2.webp")
+    face = Image.open(face_paths[1]).convert("RGB")
+    (folder / "cut.jpg").write_bytes(cut_short(encode(face, "JPEG")))
+    (folder / "notes.jpg").write_bytes(TEXT)
+    Image.new("RGB", (64, 48), "green").save(folder / "meadow.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def several(folder: Path) -> Result:
+    return run(["predict", "휴가 사진.webp", "cut.jpg", "missing.jpg", "meadow.png"], folder)
+
+
+@pytest.mark.slow
+def test_each_photo_gives_an_object_on_a_line_of_its_own_in_order(several: Result) -> None:
+    names = [described["file"] for described in several.objects]
+    assert names == ["휴가 사진.webp", "cut.jpg", "missing.jpg", "meadow.png"]
+    assert "휴가 사진.webp" in several.out  # letters, not \\u escapes
+
+
+@pytest.mark.slow
+def test_the_object_has_the_contracts_keys_and_values(several: Result) -> None:
+    described = several.objects[0]
+    assert list(described) == KEYS
+    assert (described["width"], described["height"]) == Image.open(GROUP).size
+    assert re.fullmatch(r"kfer-default@[0-9a-f]{12}", described["model"])
+    assert described["taxonomy"] == "ferplus8"
+    assert described["note"] is None
+    assert len(described["faces"]) == 3
+    for face in described["faces"]:
+        assert list(face) == FACE_KEYS
+        assert face["probs"].keys() == set(TAXONOMIES["ferplus8"].labels)
+        assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-9)
+        assert face["label"] == max(face["probs"], key=face["probs"].get)
+        assert face["label_en"] == TAXONOMIES["ferplus8"].to_english(face["label"])
+        x, y, w, h = face["rect"]
+        assert 0 <= x < x + w <= 1280
+        assert 0 <= y < y + h <= 470
+        assert 0.9 < face["detection_score"] <= 1
+
+
+@pytest.mark.slow
+def test_a_broken_photo_is_told_and_the_others_are_still_read(several: Result) -> None:
+    assert several.status == 1
+    cut, missing, meadow = several.objects[1:]
+    assert set(cut) == set(missing) == {"file", "error"}
+    assert "damaged or cut short" in cut["error"]
+    assert "cannot be opened: No such file" in missing["error"]
+    assert several.err.splitlines() == [
+        f"cut.jpg: {cut['error']}",
+        f"missing.jpg: {missing['error']}",
+    ]
+    assert list(meadow) == KEYS
+
+
+@pytest.mark.slow
+def test_a_photo_without_a_face_is_read_whole_and_says_so(several: Result) -> None:
+    meadow = several.objects[3]
+    assert meadow["note"] == NO_FACE
+    assert [face["rect"] for face in meadow["faces"]] == [[0, 0, 64, 48]]
+
+
+@pytest.mark.slow
+def test_csv_has_a_row_per_face_and_defuses_file_names(folder: Path) -> None:
+    result = run(["predict", "=1+2.webp", "notes.jpg", "휴가 사진.webp", "--format", "csv"], folder)
+    assert result.status == 1
+    names = [row["file"] for row in result.rows]
+    assert names == ["'=1+2.webp", "notes.jpg", *["휴가 사진.webp"] * 3]
+    assert [row["face"] for row in result.rows] == ["1", "", "1", "2", "3"]
+    assert "not a photo" in result.rows[1]["error"]
+    assert "not a photo" in result.err
+    for row in result.rows[2:]:
+        probabilities = [float(row[label]) for label in TAXONOMIES["ferplus8"].labels]
+        assert sum(probabilities) == pytest.approx(1)
+        assert float(row[row["label"]]) == max(probabilities)
+
+
+@pytest.mark.slow
+def test_the_table_names_every_face_in_both_languages(folder: Path) -> None:
+    result = run(["predict", "휴가 사진.webp", "notes.jpg", "--format", "table"], folder)
+    assert result.status == 1
+    lines = [line for line in result.out.splitlines() if "휴가 사진.webp" in line]
+    assert len(lines) == 3
+    for line in lines:
+        korean, english = re.search(r"([가-힣]+) ([a-z]+) +│ +\d+ ", line).groups()  # type: ignore[union-attr]
+        assert TAXONOMIES["ferplus8"].to_english(korean) == english
+    assert "notes.jpg" in result.out
+    assert "not a photo" in result.out
+
+
+@pytest.mark.slow
+def test_another_taxonomy_sums_the_models_own(folder: Path, several: Result) -> None:
+    result = run(["predict", "휴가 사진.webp", "--taxonomy", "korean5"], folder)
+    assert result.status == 0
+    assert result.err == ""
+    (described,) = result.objects
+    assert described["taxonomy"] == "korean5"
+    sums = {"기쁨": ["기쁨"], "당황": ["놀람", "공포"], "분노": ["분노", "혐오", "경멸"],
+            "슬픔": ["슬픔"], "중립": ["중립"]}  # fmt: skip
+    for face, own in zip(described["faces"], several.objects[0]["faces"], strict=True):
+        assert face["rect"] == own["rect"]
+        expected = {
+            label: sum(own["probs"][part] for part in parts) for label, parts in sums.items()
+        }
+        assert face["probs"] == pytest.approx(expected)
+        assert list(face["probs"]) == list(TAXONOMIES["korean5"].labels)
+
+
+@pytest.mark.slow
+def test_without_a_detector_the_whole_photo_is_one_face(folder: Path) -> None:
+    result = run(["predict", "휴가 사진.webp", "--detector", "none"], folder)
+    assert result.status == 0
+    (described,) = result.objects
+    assert described["note"] == NO_FACE
+    assert [face["rect"] for face in described["faces"]] == [[0, 0, 1280, 470]]
+    assert described["faces"][0]["detection_score"] == 0
+
+
+@pytest.mark.slow
+def test_yolo_without_its_weights_says_what_to_do(folder: Path) -> None:
+    result = run(["predict", "meadow.png", "--detector", "yolo"], folder)
+    assert (result.status, result.out) == (1, "")
+    assert "YOLO-face needs a weights file" in result.err
+    assert "--detector-weights" in result.err
+
+
+@pytest.mark.slow
+def test_a_model_folder_is_used(tiny_bundle: Path) -> None:
+    result = run(["predict", GROUP, "--model", tiny_bundle, "--detector", "none"])
+    assert result.status == 0
+    assert result.objects[0]["model"].startswith("tiny@")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "it has no config.json"),
+        ({"config.json": b'{"architecture": "resnet18"}', "model.safetensors": b""}, "no 'kfer'"),
+        ({"config.json": b'{"architecture": "resnet18"}', "pytorch_model.bin": b""}, "pickled"),
+    ],
+    ids=["missing config", "foreign config", "pickle only"],
+)
+def test_a_model_that_is_none_is_refused_with_a_reason(
+    files: dict[str, bytes], message: str, tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    result = run(["predict", GROUP, "--model", tmp_path])
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("error: ")
+    assert message in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["predict", GROUP, "--taxonomy", "moods"], ["'moods'", "korean5", "ferplus8"]),
+        (["predict", GROUP, "--detector", "eyes"], ["'eyes'", "mtcnn", "haar", "yolo", "none"]),
+        (["predict", GROUP, "--format", "xml"], ["'xml'", "json", "csv", "table"]),
+        (["predict", GROUP, "--colour"], ["No such option", "--colour"]),
+        (["predict"], ["Missing argument", "PHOTO"]),
+        (["guess", GROUP], ["No such command", "guess"]),
+    ],
+    ids=["taxonomy", "detector", "format", "option", "no photo", "command"],
+)
+def test_wrong_usage_is_status_2_and_names_what_is_allowed(
+    arguments: list[str], messages: list[str]
+) -> None:
+    result = run(arguments)
+    assert (result.status, result.out) == (2, "")
+    for message in messages:
+        assert message in result.err
+
+
+def test_help_names_every_command_and_option() -> None:
+    top = run(["--help"])
+    assert top.status == 0
+    assert "predict" in top.out
+    result = run(["predict", "--help"])
+    assert result.status == 0
+    for word in ["PHOTO", "--model", "--detector", "--taxonomy", "--format", *TAXONOMIES]:
+        assert word in result.out
+    assert "KFER_MODEL" in result.out
+    assert "Exit status: 0 all read" in result.out

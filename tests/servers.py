@@ -1,0 +1,129 @@
+"""The app as a user starts it: a process of its own, with folders of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 240  # torch and gradio, on a machine that is busy with something else
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class AppServer:
+    """A running app; below ``folder`` lie its cache, temporary files, data and log."""
+
+    url: str
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "app.log").read_text(encoding="utf-8")
+
+    def list_files(self) -> list[Path]:
+        """Every file that the app has left in its cache, temporary folder and data."""
+        return list_files(self.cache, self.folder / "tmp", self.data)
+
+    def post(self, route: str, body: bytes) -> tuple[int, bytes]:
+        return post(f"{self.url}/{route}", body)
+
+
+@contextmanager
+def run_app(
+    folder: Path, arguments: Sequence[str] = ("app.py",), **settings: str
+) -> Iterator[AppServer]:
+    """``python ARGUMENTS`` with PORT and folders set, until the block ends."""
+    port = find_port()
+    places = {"GRADIO_TEMP_DIR": "cache", "TMPDIR": "tmp", "HOME": "home", "KFER_DATA_DIR": "data"}
+    for name in places.values():
+        (folder / name).mkdir(parents=True)
+    env = {
+        **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
+        **{name: str(folder / place) for name, place in places.items()},
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        **settings,
+    }
+    with (
+        (folder / "app.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, env=env, stdout=log, stderr=log
+        ) as process,
+    ):
+        server = AppServer(f"http://127.0.0.1:{port}", folder, process)
+        try:
+            _wait_for(server)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def find_port() -> int:
+    """One that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def list_files(*folders: Path) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def get(url: str, seconds: float = 60) -> tuple[int, bytes]:
+    return _fetch(Request(url), seconds)
+
+
+def post(
+    url: str, body: bytes, content_type: str = "application/octet-stream", seconds: float = 120
+) -> tuple[int, bytes]:
+    return _fetch(Request(url, data=body, headers={"Content-Type": content_type}), seconds)
+
+
+def _fetch(request: Request, seconds: float) -> tuple[int, bytes]:
+    """Status and body, of refusals too."""
+    try:
+        with urlopen(request, timeout=seconds) as response:
+            return response.status, response.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def _wait_for(server: AppServer) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            pytest.fail(f"the app ended with status {server.process.returncode}: {server.log}")
+        try:
+            if get(server.url, 10)[0] == 200:
+                return
+        except (OSError, HTTPException):
+            pass  # not listening yet
+        time.sleep(POLL_SECONDS)
+    pytest.fail(f"the app did not answer within {START_SECONDS} s: {server.log}")

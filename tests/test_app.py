@@ -1,0 +1,173 @@
+"""The composition root: what it reads from the environment, which model it takes, how it launches.
+
+Whether the app starts as on a Space, and what it says of a taken port, is in test_repository.py.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+import app
+from app import Settings, build_app, build_recognizer, read_settings
+from kfer.errors import BundleError
+from kfer.recognizer import locate_bundle
+from tests.kfer.fake_recognizer import FakeRecognizer
+from tests.kfer.fakes import build_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings"),
+    [
+        ({}, Settings("127.0.0.1", 7860, None, Path("data"))),
+        (
+            {"HOST": "::1", "PORT": "80", "KFER_MODEL": "m", "KFER_DATA_DIR": "d"},
+            Settings("::1", 80, "m", Path("d")),
+        ),
+        (
+            {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "8080"},
+            Settings("0.0.0.0", 8080, None, Path("data")),
+        ),
+        (
+            {"HOST": "::1", "PORT": "1", "GRADIO_SERVER_NAME": "x", "GRADIO_SERVER_PORT": "2"},
+            Settings("::1", 1, None, Path("data")),
+        ),
+        (
+            {"HOST": "", "PORT": "", "KFER_MODEL": "", "KFER_DATA_DIR": ""},
+            Settings("127.0.0.1", 7860, None, Path("data")),
+        ),
+    ],
+    ids=["nothing set", "ours", "gradio's", "ours before gradio's", "set to nothing"],
+)
+def test_settings_come_from_the_environment(
+    environment: dict[str, str], settings: Settings
+) -> None:
+    assert read_settings(environment) == settings
+
+
+@pytest.mark.parametrize("name", ["PORT", "GRADIO_SERVER_PORT"])
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "80.5", " "])
+def test_a_port_that_is_none_is_refused(name: str, port: str) -> None:
+    with pytest.raises(ValueError, match="PORT must be a number from 1 to 65535, but is"):
+        read_settings({name: port})
+
+
+def test_without_a_wish_the_bundled_model_stands_alone() -> None:
+    recognizer, notice = build_recognizer(None)
+    assert list(recognizer.bundles) == [locate_bundle(None).identity]
+    assert notice is None
+
+
+def test_a_configured_model_stands_before_the_bundled_one(tiny_bundle: Path) -> None:
+    recognizer, notice = build_recognizer(str(tiny_bundle))
+    assert [bundle.name for bundle in recognizer.bundles.values()] == ["tiny", "kfer-default"]
+    assert recognizer.find_bundle(None).name == "tiny"
+    assert notice is None
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "it has no config.json"),
+        (lambda folder: (folder / "config.json").write_text('{"architecture": "x"}'), "no 'kfer'"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be read as JSON"),
+        (
+            lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"),
+            r"only pickled weights \(model.bin\)",
+        ),
+        (shutil.rmtree, "There is no model folder"),
+    ],
+    ids=["missing config", "foreign config", "broken config", "pickle", "no folder"],
+)
+def test_a_model_that_cannot_be_had_leaves_the_bundled_one_and_a_notice(
+    break_it: Any, message: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_bundle, tmp_path / "mine")
+    break_it(folder)
+    recognizer, notice = build_recognizer(str(folder))
+    assert [bundle.name for bundle in recognizer.bundles.values()] == ["kfer-default"]
+    assert notice is not None
+    assert re.search(message, notice)
+
+
+def test_without_even_the_bundled_model_there_is_no_app(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kfer.hub.BUNDLED", tmp_path / "kfer-default")
+    with pytest.raises(BundleError, match="The bundled model is missing"):
+        build_recognizer(None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "message"),
+    [
+        ({"PORT": "http"}, 2, "KFER: PORT must be a number from 1 to 65535, but is 'http'."),
+        ({"PORT": "7860"}, 1, "KFER: The bundled model is missing"),
+    ],
+    ids=["port", "model"],
+)
+def test_what_keeps_the_app_from_starting_is_said_in_one_line(
+    environment: dict[str, str],
+    status: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("kfer.hub.BUNDLED", tmp_path / "kfer-default")
+    monkeypatch.setattr(app.os, "environ", environment)
+    with pytest.raises(SystemExit) as exited:
+        app.main()
+    assert exited.value.code == status
+    assert capsys.readouterr().err.startswith(message)
+
+
+def find_html(blocks: gr.Blocks) -> str:
+    """What every HTML component of the app shows."""
+    components = blocks.blocks.values()
+    return "".join(str(part.value) for part in components if isinstance(part, gr.HTML))
+
+
+def test_outputs_live_for_five_minutes_and_nothing_is_reported_home() -> None:
+    blocks = build_app(FakeRecognizer(), None)
+    assert blocks.delete_cache == (60, 300)
+    assert blocks.analytics_enabled is False
+
+
+def test_the_public_endpoints_are_those_of_the_contract() -> None:
+    information: Any = build_app(FakeRecognizer(), None).get_api_info()
+    assert set(information["named_endpoints"]) == {"/analyze"}
+    assert information["unnamed_endpoints"] == {}
+    parameters = information["named_endpoints"]["/analyze"]["parameters"]
+    assert [(p["parameter_name"], p.get("parameter_default")) for p in parameters] == [
+        ("photo", None),
+        ("model", None),
+        ("detector", "mtcnn"),
+        ("taxonomy", None),
+    ]
+    assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True]
+
+
+def test_the_notice_stands_on_the_page_in_both_languages_as_plain_text() -> None:
+    page = find_html(build_app(FakeRecognizer(), "no <b>folder</b>"))
+    assert "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요." in page
+    assert "The configured model is not available" in page
+    assert "no &lt;b&gt;folder&lt;/b&gt;" in page
+    assert 'class="kfer-notice"' not in find_html(build_app(FakeRecognizer(), None))
+
+
+def test_nothing_of_the_page_is_left_to_fill_in() -> None:
+    page = find_html(build_app(FakeRecognizer(), None))
+    assert "[[" not in page
+    assert 'option value="fake@0123456789ab"' in page
+    assert page.count('class="kfer-example"') == len(app.ui.EXAMPLES)
+    for name in app.ui.EXAMPLES:
+        assert (Path(app.ui.__file__).parent / "examples" / f"{name}.webp").is_file()
