@@ -36,7 +36,7 @@ from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
 from training.dataset import FER7, FERPLUS8, FaceSet
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
-from training.loop import build_model, build_pretrained_cfg
+from training.loop import build_model, build_pretrained_cfg, describe_error
 
 EVALUATION = "evaluation.json"
 FILES = (CONFIG, WEIGHTS, CARD, EVALUATION)  # all that a bundle of ours consists of
@@ -135,7 +135,8 @@ def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, int]:
         return model, state["epoch"]
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"{weights}: its weights do not fit architecture {config.architecture!r} ({error})."
+            f"{weights}: its weights do not fit architecture {config.architecture!r} "
+            f"({describe_error(error)})."
         ) from error
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import textwrap
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -66,7 +67,7 @@ def build_model(config: TrainConfig) -> nn.Module:
     except Exception as error:  # networks raise many types for arguments that do not suit them
         raise ConfigError(
             f"timm cannot build architecture {config.architecture!r} with model_args "
-            f"{dict(config.model_args)}: {_describe(error)}."
+            f"{dict(config.model_args)}: {describe_error(error)}."
         ) from error
     return model
 
@@ -258,7 +259,7 @@ class _Run:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: its state does not fit architecture {self.config.architecture!r} "
-                f"({_describe(error)}); name another --out folder."
+                f"({describe_error(error)}); name another --out folder."
             ) from error
 
 
@@ -272,7 +273,7 @@ def _check_outputs(model: nn.Module, config: TrainConfig) -> None:
     except Exception as error:  # as many types as there are networks
         raise ConfigError(
             f"{given} cannot read grey pictures (in_chans = 1) of input_size "
-            f"{config.input_size}: {_describe(error)}."
+            f"{config.input_size}: {describe_error(error)}."
         ) from error
     labels = len(FER7.labels) + len(FERPLUS8.labels)
     if shape != (1, labels):
@@ -282,9 +283,9 @@ def _check_outputs(model: nn.Module, config: TrainConfig) -> None:
         )
 
 
-def _describe(error: Exception) -> str:
-    """The kind and the first line: PyTorch's messages can run over pages."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+def describe_error(error: Exception) -> str:
+    """Kind and message on one line: PyTorch's can run over pages."""
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
 
 
 def _score(logits: Tensor, faces: FaceSet) -> tuple[float, float]:

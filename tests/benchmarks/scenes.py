@@ -4,7 +4,7 @@ All of it is made at run time from a seed, so that the repository carries no lar
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,51 +19,49 @@ FACE_SHARES = {
     "three": (0.40, 0.20, 0.06),
     "many": tuple(float(share) for share in np.geomspace(0.14, 0.02, 20)),
 }
-# A face fills this part of its rendered picture, round this point (measured with MTCNN).
-FACE_PART = 0.62
-FACE_CENTER = (0.5, 0.5)
+FACE_PART = 0.62  # of a rendered picture's side, in its middle (measured with MTCNN)
+ASTRONAUT_FACE = (0.33, 0.12, 0.55, 0.34)  # as shares of the picture
 PICTURES = (".webp", ".png", ".jpg", ".jpeg")
 TRIES = 4000
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A JPEG photo and how many faces it shows."""
+    """A JPEG photo and the squares, left, top, right, bottom, where it shows a face."""
 
     name: str
     megapixels: str
-    faces: int
+    shown: tuple[tuple[float, float, float, float], ...]
     long_side: int
     jpeg: bytes
 
 
-def load_faces(folder: Path) -> list[Image.Image]:
+def load_faces(folders: Sequence[Path]) -> list[Image.Image]:
     """Square pictures of one face each; others (a group photo) are left out."""
-    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in PICTURES)
-    pictures = [Image.open(file).convert("RGB") for file in files]
+    files = [file for folder in folders for file in sorted(folder.glob("*"))]
+    pictures = [Image.open(file).convert("RGB") for file in files if file.suffix in PICTURES]
     return [picture for picture in pictures if picture.width == picture.height]
 
 
-def build_scenes(pictures: Sequence[Image.Image], seed: int) -> list[Scene]:
+def build_scenes(pictures: Sequence[Image.Image], seed: int) -> Iterator[Scene]:
     """One-, three- and many-face photos and the astronaut, each at every size."""
-    scenes = []
     for megapixels, size in SIDES.items():
         for name, shares in FACE_SHARES.items():
-            photo = compose(pictures, size, shares, np.random.default_rng(seed))
-            scenes.append(_build_scene(name, megapixels, len(shares), photo))
-        scenes.append(_build_scene("astronaut", megapixels, 1, _build_astronaut(size)))
-    return scenes
+            yield compose(name, megapixels, pictures, shares, np.random.default_rng(seed))
+        yield build_astronaut(megapixels, size)
 
 
 def compose(
+    name: str,
+    megapixels: str,
     pictures: Sequence[Image.Image],
-    size: tuple[int, int],
     shares: Sequence[float],
     rng: np.random.Generator,
-) -> Image.Image:
+) -> Scene:
     """Paste one picture per share, largest first; faces do not cover one another."""
+    size = SIDES[megapixels]
     photo = build_background(size, rng)
-    chosen = rng.permutation(np.resize(np.arange(len(pictures)), len(shares)))
+    chosen = np.resize(rng.permutation(len(pictures)), len(shares)).tolist()
     taken: list[tuple[float, float, float]] = []
     for index, share in zip(chosen, shares, strict=True):
         face = share * max(size)
@@ -71,9 +69,9 @@ def compose(
         taken.append((x, y, face))
         tile = round(face / FACE_PART)
         picture = pictures[index].resize((tile, tile), Image.Resampling.LANCZOS)
-        corner = (round(x - FACE_CENTER[0] * tile), round(y - FACE_CENTER[1] * tile))
-        photo.paste(picture, corner, _build_mask(tile))
-    return photo
+        photo.paste(picture, (round(x - tile / 2), round(y - tile / 2)), _build_mask(tile))
+    shown = tuple((x - face / 2, y - face / 2, x + face / 2, y + face / 2) for x, y, face in taken)
+    return Scene(name, megapixels, shown, max(size), _encode(photo))
 
 
 def build_background(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
@@ -118,17 +116,20 @@ def _build_mask(tile: int) -> Image.Image:
     return mask.filter(ImageFilter.BoxBlur(soft / 2))
 
 
-def _build_astronaut(size: tuple[int, int]) -> Image.Image:
+def build_astronaut(megapixels: str, size: tuple[int, int]) -> Scene:
     """NASA's portrait of Eileen Collins; enlarged it is soft, but as large as a photo."""
-    from skimage.data import astronaut  # noqa: PLC0415  # scikit-image is slow to import
+    from skimage.data import astronaut  # noqa: PLC0415  # slow to import
 
-    side = min(size)
-    scale = np.sqrt(size[0] * size[1]) / side  # as many pixels as the others, but square
-    square = (round(side * scale), round(side * scale))
-    return Image.fromarray(astronaut()).resize(square, Image.Resampling.LANCZOS)
+    side = round((size[0] * size[1]) ** 0.5)  # as many pixels as the other photos, but square
+    photo = Image.fromarray(astronaut()).resize(  # type: ignore[no-untyped-call]
+        (side, side), Image.Resampling.LANCZOS
+    )
+    left, top, right, bottom = (share * side for share in ASTRONAUT_FACE)
+    shown = ((left, top, right, bottom),)
+    return Scene("astronaut", megapixels, shown, side, _encode(photo))
 
 
-def _build_scene(name: str, megapixels: str, faces: int, photo: Image.Image) -> Scene:
+def _encode(photo: Image.Image) -> bytes:
     buffer = io.BytesIO()
     photo.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return Scene(name, megapixels, faces, max(photo.size), buffer.getvalue())
+    return buffer.getvalue()

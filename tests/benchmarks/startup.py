@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from gradio_client import Client, handle_file
+from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from PIL import Image
 
 from tests.benchmarks.report import print_table
@@ -126,7 +127,8 @@ def start_app(
                 tail = log.read().decode(errors="replace")[-2000:]
                 raise RuntimeError(f"{script[-1]} did not come up at {url}:\n{tail}")
             page = time.perf_counter() - start
-            with Client(url, verbose=False, analytics_enabled=False) as client:
+            client = Client(url, verbose=False, analytics_enabled=False, download_files=False)
+            with closing(client):
                 client.predict(handle_file(photo), api_name="/analyze")
             return Start(page, time.perf_counter() - start)
         finally:

@@ -1,7 +1,4 @@
-"""``python -m kfer``: the contract of its outputs, messages and exit statuses.
-
-Most tests run it as a user does, in a process of its own.
-"""
+"""``python -m kfer``: the contract of its outputs, messages and exit statuses."""
 
 import csv
 import io
@@ -18,7 +15,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from kfer.cli import app
 from kfer.labels import TAXONOMIES
 from tests.kfer.photo_samples import TEXT, cut_short, encode
 
@@ -45,6 +44,7 @@ class Result:
 
 
 def run(arguments: Sequence[str | Path], cwd: Path = ROOT) -> Result:
+    """As a user does, in a process of its own."""
     env = {name: value for name, value in os.environ.items() if name != "KFER_MODEL"}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
     done = subprocess.run(
@@ -53,6 +53,13 @@ def run(arguments: Sequence[str | Path], cwd: Path = ROOT) -> Result:
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(arguments: Sequence[str | Path]) -> Result:
+    """In this process, which pays for torch only once."""
+    done = CliRunner().invoke(app, [*map(str, arguments)], env={"KFER_MODEL": None})
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    return Result(done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, face_paths: list[Path]) -> 
     (folder / "notes.jpg").write_bytes(TEXT)
     Image.new("RGB", (64, 48), "green").save(folder / "meadow.png")
     return folder
+
+
+@pytest.fixture
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +96,7 @@ def test_each_photo_gives_an_object_on_a_line_of_its_own_in_order(several: Resul
 def test_the_object_has_the_contracts_keys_and_values(several: Result) -> None:
     described = several.objects[0]
     assert list(described) == KEYS
-    assert (described["width"], described["height"]) == Image.open(GROUP).size
+    assert (described["width"], described["height"]) == (1280, 470)
     assert re.fullmatch(r"kfer-default@[0-9a-f]{12}", described["model"])
     assert described["taxonomy"] == "ferplus8"
     assert described["note"] is None
@@ -123,8 +135,9 @@ def test_a_photo_without_a_face_is_read_whole_and_says_so(several: Result) -> No
 
 
 @pytest.mark.slow
-def test_csv_has_a_row_per_face_and_defuses_file_names(folder: Path) -> None:
-    result = run(["predict", "=1+2.webp", "notes.jpg", "휴가 사진.webp", "--format", "csv"], folder)
+@pytest.mark.usefixtures("inside")
+def test_csv_has_a_row_per_face_and_defuses_file_names() -> None:
+    result = run_here(["predict", "=1+2.webp", "notes.jpg", "휴가 사진.webp", "--format", "csv"])
     assert result.status == 1
     names = [row["file"] for row in result.rows]
     assert names == ["'=1+2.webp", "notes.jpg", *["휴가 사진.webp"] * 3]
@@ -138,8 +151,9 @@ def test_csv_has_a_row_per_face_and_defuses_file_names(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_table_names_every_face_in_both_languages(folder: Path) -> None:
-    result = run(["predict", "휴가 사진.webp", "notes.jpg", "--format", "table"], folder)
+@pytest.mark.usefixtures("inside")
+def test_the_table_names_every_face_in_both_languages() -> None:
+    result = run_here(["predict", "휴가 사진.webp", "notes.jpg", "--format", "table"])
     assert result.status == 1
     lines = [line for line in result.out.splitlines() if "휴가 사진.webp" in line]
     assert len(lines) == 3
@@ -151,10 +165,11 @@ def test_the_table_names_every_face_in_both_languages(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_taxonomy_sums_the_models_own(folder: Path, several: Result) -> None:
-    result = run(["predict", "휴가 사진.webp", "--taxonomy", "korean5"], folder)
+@pytest.mark.usefixtures("inside")
+def test_another_taxonomy_sums_the_models_own(several: Result) -> None:
+    result = run_here(["predict", "휴가 사진.webp", "--taxonomy", "korean5"])
     assert result.status == 0
-    assert result.err == ""
+    assert "approximation" in result.err
     (described,) = result.objects
     assert described["taxonomy"] == "korean5"
     sums = {"기쁨": ["기쁨"], "당황": ["놀람", "공포"], "분노": ["분노", "혐오", "경멸"],
@@ -169,8 +184,9 @@ def test_another_taxonomy_sums_the_models_own(folder: Path, several: Result) -> 
 
 
 @pytest.mark.slow
-def test_without_a_detector_the_whole_photo_is_one_face(folder: Path) -> None:
-    result = run(["predict", "휴가 사진.webp", "--detector", "none"], folder)
+@pytest.mark.usefixtures("inside")
+def test_without_a_detector_the_whole_photo_is_one_face() -> None:
+    result = run_here(["predict", "휴가 사진.webp", "--detector", "none"])
     assert result.status == 0
     (described,) = result.objects
     assert described["note"] == NO_FACE
@@ -179,8 +195,9 @@ def test_without_a_detector_the_whole_photo_is_one_face(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_yolo_without_its_weights_says_what_to_do(folder: Path) -> None:
-    result = run(["predict", "meadow.png", "--detector", "yolo"], folder)
+@pytest.mark.usefixtures("inside")
+def test_yolo_without_its_weights_says_what_to_do() -> None:
+    result = run_here(["predict", "meadow.png", "--detector", "yolo"])
     assert (result.status, result.out) == (1, "")
     assert "YOLO-face needs a weights file" in result.err
     assert "--detector-weights" in result.err
@@ -188,7 +205,7 @@ def test_yolo_without_its_weights_says_what_to_do(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_model_folder_is_used(tiny_bundle: Path) -> None:
-    result = run(["predict", GROUP, "--model", tiny_bundle, "--detector", "none"])
+    result = run_here(["predict", GROUP, "--model", tiny_bundle, "--detector", "none"])
     assert result.status == 0
     assert result.objects[0]["model"].startswith("tiny@")
 
@@ -208,7 +225,7 @@ def test_a_model_that_is_none_is_refused_with_a_reason(
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    result = run(["predict", GROUP, "--model", tmp_path])
+    result = run_here(["predict", GROUP, "--model", tmp_path])
     assert (result.status, result.out) == (1, "")
     assert result.err.startswith("error: ")
     assert message in result.err
@@ -241,6 +258,7 @@ def test_help_names_every_command_and_option() -> None:
     assert "predict" in top.out
     result = run(["predict", "--help"])
     assert result.status == 0
+    assert "hub:owner/name[@revision]" in result.out
     for word in ["PHOTO", "--model", "--detector", "--taxonomy", "--format", *TAXONOMIES]:
         assert word in result.out
     assert "KFER_MODEL" in result.out

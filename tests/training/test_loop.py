@@ -63,7 +63,7 @@ def test_a_small_network_learns_its_faces_by_heart(tmp_path: Path) -> None:
     epochs = run(config, tmp_path, faces, validation=faces)
     # What is left when every answer is right: the raters' own disagreement, 0.9 to 0.1.
     floor = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1)) * (faces.plurality >= 0).mean()
-    assert epochs[0].loss > 3.5
+    assert epochs[0].loss > 3
     assert floor < epochs[-1].loss < floor + 0.3
     assert epochs[-1].fer7 == 1
     assert epochs[-1].ferplus8 == 1
@@ -112,15 +112,24 @@ def test_a_face_without_votes_adds_nothing_to_the_second_heads_gradient(
     assert (output.grad[:, :7].abs().sum(dim=1) > 0).all()
 
 
-def test_validation_is_scored_with_the_averaged_weights(tmp_path: Path) -> None:
+def test_validation_is_scored_with_the_averaged_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[Tensor] = []
+
+    def spy(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+        scored.append(model.state_dict()["fc.weight"].clone())
+        return predict_logits(model, images, device)
+
+    monkeypatch.setattr(loop, "predict_logits", spy)
     validation = build_faces(20, seed=1)
-    config = replace(PLAIN, epochs=2, learning_rate=0.02)
+    config = replace(PLAIN, epochs=3, batch_size=8, learning_rate=0.02)
     epochs = run(config, tmp_path, validation=validation)
     state = load(tmp_path / "last.pt")
+    assert torch.equal(scored[-1], state["average"]["fc.weight"])
+    assert not torch.equal(scored[-1], state["model"]["fc.weight"])
     averaged = compute_accuracies(state["average"], config, validation)
     assert (epochs[-1].fer7, epochs[-1].ferplus8) == pytest.approx(averaged, abs=0.01)
-    current = compute_accuracies(state["model"], config, validation)
-    assert abs(current[0] - averaged[0]) > 0.03
 
 
 def test_the_average_is_that_of_every_step_batch_statistics_included(
@@ -267,7 +276,10 @@ def test_logits_do_not_depend_on_the_size_of_the_batch(monkeypatch: pytest.Monke
         ({"model_args": {**NETWORK, "num_classes": 7}}, r"shape \(1, 7\); it needs num_classes = "),
         ({"model_args": {"in_chans": 1}}, r"shape \(1, 1000\); it needs num_classes = 15: 7 fer7"),
         (
-            {"architecture": "test_vit", "model_args": {"in_chans": 1, "num_classes": 15}},
+            {
+                "architecture": "test_vit",
+                "model_args": {"in_chans": 1, "num_classes": 15, "dynamic_img_size": False},
+            },
             r"of input_size 32: AssertionError: Input height \(32\) doesn't match model \(160\)",
         ),
         ({"batch_size": 57}, "batch_size 57 is more than the 56 training pictures; lower it"),

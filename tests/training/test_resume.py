@@ -54,6 +54,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     """Bit for bit, but for the seconds that the epochs took."""
     for name in ("last.pt", "best.pt"):
         states = [load(out / name) for out in (one, other)]
+        settings = [state.pop("config") for state in states]
+        assert settings[0] == settings[1]
         for state in states:
             for epoch in state.get("history", ()):
                 epoch["seconds"] = 0

@@ -1,0 +1,23 @@
+"""The app with a recognizer that needs SLOW_SECONDS for every photo: ``python -m`` this, PORT set.
+
+A process of its own, because Playwright and Gradio both want the event loop of a test's.
+"""
+
+import os
+
+import app
+from kfer.web import build_routes
+from tests.kfer.fake_recognizer import FakeRecognizer, build_reading
+
+
+def main() -> None:
+    recognizer = FakeRecognizer(
+        [build_reading((200, 100, 200, 200))], seconds=float(os.environ["SLOW_SECONDS"])
+    )
+    app.launch(
+        app.build_app(recognizer, None), app.read_settings(os.environ), build_routes(recognizer)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The model card: its figures are those that were measured, and it is whole."""
+
+import dataclasses
+import json
+import re
+import shutil
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kfer.bundle import CARD, Bundle
+from kfer.metrics import ClassFigures, Estimate
+from training.card import build_card, write_card
+from training.dataset import FER7, FERPLUS8
+from training.evaluate import Evaluation, HeadFigures, Sureness
+from training.export import EVALUATION
+
+TODAY = date(2026, 11, 21)
+COMMAND = "python -m training evaluate --bundle small"
+
+
+def build_head(taxonomy: str, labels: tuple[str, ...], value: float) -> HeadFigures:
+    return HeadFigures(
+        taxonomy=taxonomy,
+        accuracy=Estimate(value, value - 0.015, value + 0.0149, 3589),
+        accuracy_without_twins=Estimate(value - 0.01, 0, 1, 3543),
+        macro_f1=0.6789,
+        temperature=1.2346,
+        ece_before=0.0712,
+        ece_after=0.0148,
+        brier=0.4321,
+        classes={
+            label: ClassFigures(0.1 + index / 100, 0.2, 0.3, 40 + index)
+            for index, label in enumerate(labels)
+        },
+        confusion=[[100 * row + column for column in range(len(labels))] for row in range(7)]
+        + [[1] * len(labels)] * (len(labels) - 7),
+    )
+
+
+EVALUATED = Evaluation(
+    weights_sha256="ab" * 32,
+    megabytes=12.63,
+    parameters=6_290_000,
+    milliseconds=9.87,
+    heads=[
+        build_head("ferplus8", FERPLUS8.labels, 0.8567),
+        build_head("fer7", FER7.labels, 0.7123),
+    ],
+    sureness=Sureness(0.785, 0.6789, 0.9012),
+)
+
+
+@pytest.fixture
+def card(bundle: Bundle) -> str:
+    return build_card(bundle, EVALUATED, TODAY, COMMAND)
+
+
+def test_front_matter_is_what_the_hub_reads(card: str) -> None:
+    match = re.match(r"---\n(.*?)\n---\n\n# small\n", card, flags=re.DOTALL)
+    assert match is not None
+    front_matter = yaml.safe_load(match[1])
+    assert front_matter["license"] == "mit"
+    assert front_matter["library_name"] == "timm"
+    assert front_matter["pipeline_tag"] == "image-classification"
+    assert front_matter["language"] == ["ko", "en"]
+    assert "facial-expression-recognition" in front_matter["tags"]
+
+
+def test_main_figures_are_those_that_were_measured(card: str) -> None:
+    assert "**85.67 %** (84.17 % to 87.16 %) | 3589 | 0.679 | 0.071 | 0.015 |" in card
+    assert "| FER2013, 7 classes (head `fer7`) | **71.23 %**" in card
+    assert "| FER+, 8 classes by clear plurality (head `ferplus8`) | **85.67 %**" in card
+    assert "6.29 million parameters, 12.6 MB stored in fp16,\n9.9 ms per face" in card
+
+
+def test_the_card_belongs_to_the_weights_and_says_how_it_was_made(card: str) -> None:
+    assert f"Weights sha256: `{'ab' * 32}`" in card
+    assert f"Measured 2026-11-21 on the stored file with `{COMMAND}`." in card
+
+
+def test_every_class_has_its_row(card: str) -> None:
+    for index, label in enumerate(FERPLUS8.labels):
+        english = FERPLUS8.english[index]
+        row = f"| {label} {english} | {0.1 + index / 100:.3f} | 0.200 | 0.300 | {40 + index} |"
+        assert card.count(row) == (2 if label in FER7.labels else 1)
+
+
+def test_the_confusion_has_the_truth_in_its_rows(card: str) -> None:
+    assert "| | 분노 | 혐오 | 공포 | 기쁨 | 슬픔 | 놀람 | 중립 |\n|---|---|" in card
+    assert "| 혐오 | 100 | 101 | 102 | 103 | 104 | 105 | 106 |\n" in card
+    assert "| 혐오 | 100 | 101 | 102 | 103 | 104 | 105 | 106 | 107 |\n" in card
+
+
+def test_tables_are_rectangular(card: str) -> None:
+    tables = re.findall(r"(?:^\|.*\|\n)+", card, flags=re.MULTILINE)
+    assert len(tables) == 5  # the main one; classes and confusion of two heads
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_sureness_is_stated_where_there_is_one(card: str, bundle: Bundle) -> None:
+    assert "Below a probability of 0.79 a reading" in card or "of 0.78 a reading" in card
+    assert "67.89 % of faces lie above, and 90.12 % of those" in card
+    unsure = build_card(bundle, replace(EVALUATED, sureness=None), TODAY, COMMAND)
+    assert "not sure" not in unsure.partition("## Intended use")[0]
+
+
+def test_uses_and_limits_are_stated(card: str) -> None:
+    for wanted in (
+        "hiring, schooling, policing, medicine",
+        "2024/1689",
+        "PrivateTest",
+        "## Limits",
+    ):
+        assert wanted in card
+    assert "`python -m kfer predict PHOTO`" in card
+
+
+def test_the_logits_are_described_as_the_bundle_has_them(bundle: Bundle, card: str) -> None:
+    assert "Logits 0-6 are `fer7`, 7-14 are `ferplus8`;" in card
+    swapped = replace(
+        bundle,
+        heads=(
+            replace(bundle.heads[0], start=0, stop=8),
+            replace(bundle.heads[1], start=8, stop=15),
+        ),
+    )
+    other = build_card(swapped, EVALUATED, TODAY, COMMAND)
+    assert "Logits 0-7 are `ferplus8`, 8-14 are `fer7`;" in other
+
+
+def test_card_and_figures_are_written_together(bundle: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle.folder, tmp_path / "small"))
+    copied = replace(bundle, folder=folder)
+    write_card(copied, EVALUATED, TODAY, COMMAND)
+    card = (folder / CARD).read_text(encoding="utf-8")
+    assert card == build_card(bundle, EVALUATED, TODAY, COMMAND)
+    figures = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    assert figures == dataclasses.asdict(EVALUATED)
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_a_figure_that_is_no_number_is_not_written(bundle: Bundle, tmp_path: Path) -> None:
+    broken = replace(EVALUATED, milliseconds=float("nan"))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_card(replace(bundle, folder=tmp_path), broken, TODAY, COMMAND)
+    assert list(tmp_path.iterdir()) == []

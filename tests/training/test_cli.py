@@ -1,0 +1,239 @@
+"""``python -m training`` as it is typed: from a folder of pictures to a bundle with its card."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from kfer.bundle import CARD, CONFIG, WEIGHTS, hash_file, load_bundle
+from tests.training.synthetic import CONFIG as SETTINGS
+from tests.training.synthetic import SyntheticData
+from training.export import EVALUATION
+
+ROOT = Path(__file__).parents[2]
+TORCH = {"torch", "torchvision", "timm", "pandas", "scipy", "sklearn"}
+FORBIDDEN = {"gradio", "sqlalchemy", "facenet_pytorch", "cv2", "survey", "app"}
+
+RECIPE = """
+architecture = "resnet18"
+model_args = { in_chans = 1, num_classes = 15, layers = [1, 1, 1, 1], channels = [16, 16, 32, 32] }
+input_size = 32
+batch_size = 16
+warmup_epochs = 1
+"""
+
+
+def listen_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", *map(str, arguments)],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=listen_to_ctrl_c,
+    )  # fmt: skip
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    with start(*arguments) as process:
+        out, err = process.communicate(timeout=280)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE + "epochs = 2\n", encoding="utf-8")
+    return path
+
+
+def list_epochs(output: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^epoch +(\d+)  loss", output, re.MULTILINE)]
+
+
+def test_the_recipe_of_these_tests_is_the_synthetic_network() -> None:
+    assert tomllib.loads(RECIPE)["model_args"] == SETTINGS.model_args
+
+
+@pytest.mark.slow
+def test_training_and_measuring_give_a_bundle_with_its_card(
+    fer2013: SyntheticData, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "--recipe", recipe, *fer2013.flags, "--out", out, "--device", "cpu"]
+    first = call(*command)
+    assert first.returncode == 0, first.stderr
+    assert "84 training and 56 validation pictures" in first.stdout
+    assert list_epochs(first.stdout) == [1, 2]
+    assert first.stdout.endswith(f"bundle written to {out / 'bundle'}\n")
+    assert {path.name for path in (out / "bundle").iterdir()} == {CONFIG, WEIGHTS}
+
+    measured = call("evaluate", "--bundle", out / "bundle", *fer2013.flags)
+    assert measured.returncode == 0, measured.stderr
+    bundle = load_bundle(out / "bundle")
+    card = (bundle.folder / CARD).read_text(encoding="utf-8")
+    assert measured.stdout == card + "\n"
+    assert hash_file(bundle.folder / WEIGHTS) in card
+    assert str(tmp_path) not in card
+    figures = json.loads((bundle.folder / EVALUATION).read_text(encoding="utf-8"))
+    ferplus8, fer7 = figures["heads"]
+    assert fer7["accuracy"]["n"] == 56
+    assert fer7["accuracy_without_twins"]["n"] == 55  # one is named in exclude.csv
+    assert ferplus8["accuracy"]["n"] == 49  # one of each class has no votes
+    # What training saw and what the stored file does differ by fp16 alone.
+    with (out / "epochs.csv").open(newline="") as file:
+        best = max(float(row["fer7"]) for row in csv.DictReader(file))
+    assert fer7["accuracy"]["value"] <= best + 0.04
+
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    second = call(*command)
+    assert second.returncode == 0, second.stderr
+    assert list_epochs(second.stdout) == []  # the run is over
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
+    fer2013: SyntheticData, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "long.toml", tmp_path / "run"
+    recipe.write_text(RECIPE + "epochs = 400\n", encoding="utf-8")
+    command = ["train", "--recipe", recipe, *fer2013.flags, "--out", out, "--device", "cpu"]
+    with start(*command) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if list_epochs(line) == [2]:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=280)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on" in err
+    assert "Traceback" not in err
+    reached = len(torch.load(out / "last.pt", weights_only=True)["history"])
+    assert 2 <= reached < 400
+    with start(*command) as process:
+        assert process.stdout is not None
+        going_on = next(epochs for line in process.stdout if (epochs := list_epochs(line)))
+        process.kill()
+        process.communicate(timeout=280)
+    assert going_on == [reached + 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ("class", 1, r"error: --data .*: no \.jpg pictures in train/fear; expected FER2013"),
+        ("picture", 1, r"error: .*PublicTest_61\.jpg: cannot be read as a picture"),
+        ("votes", 1, r"error: --votes .*: names 1 pictures that are not in --data"),
+        ("recipe", 2, r"error: --recipe no-such: no such recipe; choose one of .*kfer-default"),
+        ("device", 2, r"error: --device tpu: unknown; allowed are cpu, cuda and auto"),
+        ("bundle", 2, r"error: --bundle .*: holds what belongs to no bundle \(votes\.csv\)"),
+        ("out", 1, r"error: .*File exists: '.*taken'"),
+        ("flag", 2, r"(?s)Missing option.*--votes"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    change: str, status: int, message: str, fer2013: SyntheticData, recipe: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(fer2013.folder, tmp_path / "data")
+    votes = Path(shutil.copy(fer2013.votes, tmp_path / "votes.csv"))
+    arguments: dict[str, object] = {
+        "--data": data, "--votes": votes, "--recipe": recipe, "--out": tmp_path / "run",
+        "--device": "cpu",
+    }  # fmt: skip
+    if change == "class":
+        shutil.rmtree(data / "train" / "fear")
+    elif change == "picture":
+        (data / "test" / "neutral" / "PublicTest_61.jpg").write_bytes(b"\xff\xd8 cut short")
+    elif change == "votes":
+        votes.write_text(votes.read_text() + "train/fear/Training_x.jpg" + ",1" * 10 + "\n")
+    elif change == "recipe":
+        arguments["--recipe"] = "no-such"
+    elif change == "device":
+        arguments["--device"] = "tpu"
+    elif change == "bundle":
+        (tmp_path / "full").mkdir()
+        shutil.copy(votes, tmp_path / "full")
+        arguments["--bundle"] = tmp_path / "full"
+    elif change == "out":
+        (tmp_path / "taken").touch()
+        arguments["--out"] = tmp_path / "taken"
+    else:
+        del arguments["--votes"]
+    result = call("train", *[part for pair in arguments.items() for part in pair])
+    assert re.search(message, result.stderr), result.stderr
+    assert result.returncode == status
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_asking_for_a_gpu_where_there_is_none_is_said(
+    fer2013: SyntheticData, recipe: Path, tmp_path: Path
+) -> None:
+    result = call(
+        "train", "--recipe", recipe, *fer2013.flags, "--out", tmp_path / "run", "--device", "cuda"
+    )
+    assert result.returncode == 2
+    assert result.stderr == "error: --device cuda: PyTorch sees no GPU here; use cpu or auto.\n"
+
+
+@pytest.mark.slow
+def test_measuring_what_is_no_bundle_is_said(fer2013: SyntheticData, tmp_path: Path) -> None:
+    result = call("evaluate", "--bundle", tmp_path, *fer2013.flags)
+    assert result.returncode == 1
+    assert re.match(r"error: .* is not a model folder: it has no config\.json", result.stderr)
+
+
+LIST_MODULES = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module("training", run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate"])
+def test_help_loads_no_torch(command: str) -> None:
+    arguments = ["training", *([command] if command else []), "--help"]
+    result = subprocess.run(
+        [sys.executable, "-c", LIST_MODULES, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "Usage: " in result.stdout
+    for flag in ("--data", "--votes", "--exclude", "--bundle") if command else ("train",):
+        assert flag in result.stdout
+    loaded = set(result.stderr.split())
+    assert {"training", "typer"} <= loaded
+    assert not loaded & (TORCH | FORBIDDEN)
+
+
+@pytest.mark.slow
+def test_training_loads_nothing_that_a_bare_gpu_machine_lacks() -> None:
+    modules = sorted(path.stem for path in (ROOT / "training").glob("*.py"))
+    names = [f"training.{name}" for name in modules if not name.startswith("__")]
+    assert "training.loop" in names
+    source = f"import sys, {', '.join(names)}\nprint(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    loaded = {name.partition(".")[0] for name in result.stdout.split()}
+    assert {"torch", "timm", "training", "kfer"} <= loaded
+    assert not loaded & FORBIDDEN

@@ -1,0 +1,158 @@
+"""The card's figures, on ten faces whose answers are chosen by hand."""
+
+import hashlib
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+from numpy.typing import NDArray
+
+from kfer.bundle import WEIGHTS, Bundle
+from tests.training.synthetic import build_faces
+from training import evaluate as evaluation_module
+from training.dataset import FER7, FERPLUS8, FaceSet
+from training.errors import DataError
+from training.evaluate import Evaluation, evaluate
+from training.export import compute_logits
+
+ANGER, DISGUST, FEAR, HAPPINESS = range(4)
+# Seven of ten are right; disgust is never answered, fear twice in its place.
+TRUTH = [HAPPINESS] * 5 + [ANGER] * 3 + [DISGUST] * 2
+ANSWERS = [HAPPINESS] * 5 + [ANGER, ANGER, HAPPINESS] + [FEAR] * 2
+# The raters have no clear winner in the last two; the fourth and the eighth answer are wrong.
+PLURALITY = [HAPPINESS] * 5 + [ANGER] * 3 + [-1] * 2
+RATED = [HAPPINESS] * 3 + [ANGER] + [HAPPINESS] + [ANGER, ANGER, FEAR] + [FEAR] * 2
+TWINS = [False] * 7 + [True, False, True]
+# Logits of the chosen answer; all others are 0. The default head is surer of five that are right.
+HEIGHT = 2.0
+HEIGHTS = [4.0] * 3 + [1.0] + [4.0, 4.0] + [1.0] * 4
+
+
+def build_case() -> tuple[FaceSet, NDArray[np.float32]]:
+    faces = replace(
+        build_faces(2),
+        paths=[f"{index}.jpg" for index in range(10)],
+        pixels=np.zeros((10, 48, 48), dtype=np.uint8),
+        fer7=np.array(TRUTH),
+        votes=np.zeros((10, 8), dtype=np.float32),
+        plurality=np.array(PLURALITY),
+        twin_of_held_out=np.array(TWINS),
+    )
+    logits = np.zeros((10, 15), dtype=np.float32)
+    logits[np.arange(10), ANSWERS] = HEIGHT
+    logits[np.arange(10), 7 + np.array(RATED)] = HEIGHTS
+    return faces, logits
+
+
+@pytest.fixture
+def figures(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+    faces, logits = build_case()
+    monkeypatch.setattr(evaluation_module, "compute_logits", lambda *_: logits)
+    return evaluate(replace(bundle, unsure_below=0.8), faces)
+
+
+def test_heads_come_in_the_bundles_order(figures: Evaluation) -> None:
+    assert [head.taxonomy for head in figures.heads] == ["ferplus8", "fer7"]
+
+
+def test_accuracies_are_counts(figures: Evaluation) -> None:
+    ferplus8, fer7 = figures.heads
+    assert (fer7.accuracy.value, fer7.accuracy.n) == (0.7, 10)
+    assert fer7.accuracy.low < 0.7 < fer7.accuracy.high
+    # Without the twins, one right and one wrong of which are dropped.
+    assert fer7.accuracy_without_twins.value == pytest.approx(7 / 8)
+    assert fer7.accuracy_without_twins.n == 8
+    assert (ferplus8.accuracy.value, ferplus8.accuracy.n) == (6 / 8, 8)
+    assert ferplus8.accuracy_without_twins.value == pytest.approx(6 / 7)
+
+
+def test_classes_and_confusion_are_counts(figures: Evaluation) -> None:
+    fer7 = figures.heads[1]
+    confusion = np.zeros((7, 7), dtype=int)
+    confusion[HAPPINESS, HAPPINESS] = 5
+    confusion[ANGER, [ANGER, HAPPINESS]] = 2, 1
+    confusion[DISGUST, FEAR] = 2
+    assert fer7.confusion == confusion.tolist()
+    assert list(fer7.classes) == list(FER7.labels)
+    happiness, anger = fer7.classes["기쁨"], fer7.classes["분노"]
+    assert (happiness.precision, happiness.recall, happiness.support) == (5 / 6, 1, 5)
+    assert (anger.precision, anger.recall, anger.support) == (1, 2 / 3, 3)
+    assert fer7.macro_f1 == pytest.approx((10 / 11 + 4 / 5) / 7)
+    assert len(figures.heads[0].confusion) == len(FERPLUS8.labels)
+
+
+def test_ece_before_is_at_temperature_one(figures: Evaluation) -> None:
+    confidence = math.exp(HEIGHT) / (math.exp(HEIGHT) + 6)
+    assert figures.heads[1].ece_before == pytest.approx(abs(0.7 - confidence), abs=1e-6)
+    assert abs(0.7 - confidence) > 0.1
+
+
+def test_figures_after_the_temperature_are_cross_fitted(figures: Evaluation) -> None:
+    # Every fold's confidence is the share of right answers among the other folds: that is what the
+    # likeliest temperature makes of logits that are all alike.
+    right = np.array(TRUTH) == np.array(ANSWERS)
+    fold_of = np.random.default_rng(0).permutation(10) % 5
+    confidence = np.array([right[fold_of != fold].mean() for fold in fold_of])
+    rest = (1 - confidence) / 6
+    brier = np.where(
+        right,
+        (1 - confidence) ** 2 + 6 * rest**2,
+        confidence**2 + (1 - rest) ** 2 + 5 * rest**2,
+    ).mean()
+    bins = np.ceil(confidence * 15)
+    ece = sum(abs((right - confidence)[bins == b].sum()) for b in np.unique(bins)) / 10
+    assert figures.heads[1].brier == pytest.approx(brier, abs=1e-4)
+    assert figures.heads[1].ece_after == pytest.approx(ece, abs=1e-4)
+    flattered = (right - 0.7).sum() / 10  # one temperature for all, fitted where it is measured
+    assert abs(ece - flattered) > 0.05
+
+
+def test_temperatures_are_the_bundles(figures: Evaluation, bundle: Bundle) -> None:
+    assert [head.temperature for head in figures.heads] == [
+        head.temperature for head in bundle.heads
+    ]
+
+
+def test_sureness_is_counted_on_the_default_head(figures: Evaluation) -> None:
+    assert figures.sureness is not None
+    assert figures.sureness.threshold == 0.8
+    # Of the eight with a truth, five are sure, and the two wrong ones are not among them.
+    assert figures.sureness.covered == 5 / 8
+    assert figures.sureness.accuracy_when_sure == 1
+
+
+@pytest.mark.parametrize("threshold", [None, 1.0])
+def test_without_any_sure_face_there_is_no_sureness(
+    threshold: float | None, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, logits = build_case()
+    monkeypatch.setattr(evaluation_module, "compute_logits", lambda *_: logits / 100)
+    assert evaluate(replace(bundle, unsure_below=threshold), faces).sureness is None
+
+
+def test_size_and_hash_are_those_of_the_stored_file(figures: Evaluation, bundle: Bundle) -> None:
+    weights = (bundle.folder / WEIGHTS).read_bytes()
+    assert figures.weights_sha256 == hashlib.sha256(weights).hexdigest()
+    assert figures.megabytes == len(weights) / 1e6
+    network = timm.create_model(f"local-dir:{bundle.folder}", pretrained=True)
+    assert figures.parameters == sum(p.numel() for p in network.parameters())
+    assert figures.milliseconds > 0
+
+
+def test_what_is_measured_is_the_bundle_itself(bundle: Bundle) -> None:
+    faces = build_faces(5, seed=1)
+    logits = compute_logits(bundle, faces)
+    right = sum(row[:7].argmax() == truth for row, truth in zip(logits, faces.fer7, strict=True))
+    figures = evaluate(bundle, faces)
+    assert figures.heads[1].accuracy.value == right / 35
+    # Turned to the next label, every right answer is a wrong one.
+    wrong = evaluate(bundle, replace(faces, fer7=(logits[:, :7].argmax(axis=1) + 1) % 7))
+    assert wrong.heads[1].accuracy.value == 0
+
+
+def test_faces_without_a_truth_for_a_head_are_refused(bundle: Bundle) -> None:
+    faces = build_faces(1)
+    with pytest.raises(DataError, match="--votes: no validation picture has a truth for head ferp"):
+        evaluate(bundle, replace(faces, plurality=np.full(len(faces), -1)))
