@@ -18,7 +18,7 @@ from tests.servers import AppServer, run_app
 
 pytestmark = pytest.mark.browser
 
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 1.0  # long beside what a busy machine adds
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_a_shown_frame_is_young_and_a_second_visitor_is_served_meanwhile(
     statuses: list[int] = []
 
     def visit() -> None:
-        for _ in range(4):
+        for _ in range(3):
             began = time.monotonic()
             statuses.append(slow_server.post("kfer/analyze", photo)[0])
             waits.append(time.monotonic() - began)
@@ -207,11 +207,11 @@ def test_a_shown_frame_is_young_and_a_second_visitor_is_served_meanwhile(
     second = threading.Thread(target=visit)
     second.start()
     ages = []
-    for frame in range(3, 11):
+    for frame in range(3, 9):
         wait_for_frames(page, frame)
         ages.append(int(page.locator(".kfer-frame").get_attribute("data-age-ms") or 0) / 1000)
     second.join()
-    assert statuses == [200] * 4
+    assert statuses == [200] * 3
     assert min(ages) >= SLOW_SECONDS
     assert max(ages) < 2 * SLOW_SECONDS
     assert max(waits) < 2 * SLOW_SECONDS
@@ -231,7 +231,7 @@ def test_frames_are_never_sent_before_the_last_ones_answer_is_there(
             most = max(most, len(under_way))
 
     page.on("request", begin)
-    page.on("requestfinished", under_way.discard)
+    page.on("requestfinished", lambda request: under_way.discard(request))
     start(page, "live")
     wait_for_frames(page, 6)
     assert most == 1
