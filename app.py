@@ -6,7 +6,6 @@ HOST=0.0.0.0 PORT=8080 KFER_MODEL=hf-hub:owner/name python app.py
 
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +69,8 @@ def build_app(recognizer: Recognizer, notice: str | None) -> gr.Blocks:
     return blocks
 
 
-def launch(
-    blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute], *, block: bool = True
-) -> None:
+def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> None:
+    """Start serving in the background. Raises OSError when the port cannot be had."""
     blocks.launch(
         server_name=settings.host,
         server_port=settings.port,
@@ -90,7 +88,7 @@ def launch(
         mcp_server=False,
         state_session_capacity=1000,
         quiet=True,
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
     )
 
 
@@ -106,10 +104,9 @@ def main() -> None:
         sys.exit(_complain(str(error), 1))
     if notice:
         _complain(f"the bundled model is used instead of KFER_MODEL: {notice}", 0)
-    threading.Thread(target=recognizer.warm_up, daemon=True).start()
-    sys.stderr.write(f"KFER: http://{settings.host}:{settings.port}\n")
+    blocks = build_app(recognizer, notice)
     try:
-        launch(build_app(recognizer, notice), settings, build_routes(recognizer))
+        launch(blocks, settings, build_routes(recognizer))
     except OSError as error:
         sys.exit(
             _complain(
@@ -118,6 +115,9 @@ def main() -> None:
                 1,
             )
         )
+    sys.stderr.write(f"KFER: http://{settings.host}:{settings.port}\n")
+    recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
+    blocks.block_thread()
 
 
 def _complain(message: str, status: int) -> int:

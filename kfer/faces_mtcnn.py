@@ -1,17 +1,21 @@
 """MTCNN's cascade (Zhang et al. 2016) over facenet-pytorch's three networks and their weights.
 
 The first network looks at every place of an image pyramid, the second and third sift what it
-proposes. facenet-pytorch's own loop finds the same faces in about twice the time. Saved here: one
-call cuts all crops, each from the pyramid level nearest to its size; double boxes are dropped
-before the costly third network; and the convolutions, which have few channels, run channels last.
+proposes. facenet-pytorch's own loop finds the same faces in one and a half to two times the time.
+Saved here: all crops of a pyramid level are cut in one call, each from the level nearest to its
+size; double boxes are dropped before the costly third network; and the convolutions, which have few
+channels, run with the channels last. As crops are cut at fractions of a pixel, the landmarks of
+faces of 30 px lie half a pixel nearer to the truth.
 """
+
+import math
 
 import numpy as np
 import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from PIL import Image
-from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, pad
 from torchvision.ops import nms
 
 from kfer.faces import MIN_FACE
@@ -33,6 +37,7 @@ class Cascade:
             network.eval().to(memory_format=torch.channels_last)
             for network in (PNet(), RNet(), ONet())
         )
+        self._propose_net.pool1 = HalvingPool()
 
     @torch.inference_mode()
     def detect(self, image: Image.Image) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,6 +91,20 @@ class Cascade:
         boxes = move(boxes, offsets)
         kept = merge_contained(boxes, scores)
         return boxes[kept], scores[kept], points[kept]
+
+
+class HalvingPool(nn.Module):
+    """MaxPool2d(2, 2, ceil_mode=True) exactly, in a fifth of its time where channels are few.
+
+    The first network, half of all work, spends a fifth of its time there.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        if height % 2 or width % 2:
+            images = pad(images, (0, width % 2, 0, height % 2), value=-math.inf)
+        rows = torch.maximum(images[:, :, ::2], images[:, :, 1::2])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def build_pyramid(image: Image.Image) -> list[Tensor]:

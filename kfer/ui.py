@@ -78,7 +78,8 @@ def build_about_tab(recognizer: Recognizer) -> None:
         card = bundle.folder / CARD
         if card.is_file():
             with gr.Accordion(bundle.identity, open=len(recognizer.bundles) == 1):
-                gr.Markdown(_strip_front_matter(card.read_text(encoding="utf-8")))
+                text = _strip_front_matter(card.read_text(encoding="utf-8"))
+                gr.Markdown(text, elem_classes=["kfer-model-card"])
 
 
 def register_api(recognizer: Recognizer) -> None:

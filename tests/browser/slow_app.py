@@ -14,9 +14,9 @@ def main() -> None:
     recognizer = FakeRecognizer(
         [build_reading((200, 100, 200, 200))], seconds=float(os.environ["SLOW_SECONDS"])
     )
-    app.launch(
-        app.build_app(recognizer, None), app.read_settings(os.environ), build_routes(recognizer)
-    )
+    blocks = app.build_app(recognizer, None)
+    app.launch(blocks, app.read_settings(os.environ), build_routes(recognizer))
+    blocks.block_thread()
 
 
 if __name__ == "__main__":

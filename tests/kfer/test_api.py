@@ -273,7 +273,7 @@ def short_lived(
     port = find_port()
     blocks = build_app(recognizer, None)
     settings = Settings("127.0.0.1", port, None, tmp_path / "data")
-    launch(blocks, settings, build_routes(recognizer), block=False)
+    launch(blocks, settings, build_routes(recognizer))
     yield f"http://127.0.0.1:{port}", tmp_path / "cache", recognizer
     blocks.close(verbose=False)
 

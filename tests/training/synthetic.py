@@ -1,6 +1,7 @@
 """A FER2013 in small that can be learned: every class is a pattern, drawn in noise."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def _vote(label: str, *, without: bool) -> dict[str, int]:
     return votes
 
 
-def _write_csv(path: Path, columns: list[str], rows: list[dict[str, object]]) -> None:
+def _write_csv(path: Path, columns: list[str], rows: Sequence[Mapping[str, object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

@@ -256,6 +256,17 @@ def test_an_export_killed_between_the_two_renames_is_mended_by_the_next(
     assert [path.name for path in copy.parent.iterdir()] == ["small"]
 
 
+def test_an_export_killed_after_the_renames_is_tidied_by_the_next(
+    copy: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(copy, copy.with_name(".small.old"))
+    copy.with_name(".small.new").mkdir()
+    (copy.with_name(".small.new") / "half-written").touch()
+    export_bundle(SETTINGS, make_other_weights(tmp_path), VALIDATION, copy)
+    assert sorted(path.name for path in copy.iterdir()) == [CONFIG, WEIGHTS]
+    assert [path.name for path in copy.parent.iterdir()] == ["small"]
+
+
 def test_a_folder_with_other_things_in_it_is_not_replaced(
     trained_weights: Path, tmp_path: Path
 ) -> None:
