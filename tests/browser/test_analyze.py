@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from kfer.labels import TAXONOMIES
 from tests.browser.conftest import PHONE, wait_until_ready
@@ -301,9 +301,13 @@ def test_a_newer_photo_wins_over_one_that_is_still_being_read(page: Page, large_
 
 
 def test_a_heic_photo_is_shown_by_the_servers_preview(page: Page) -> None:
-    with Image.open(GROUP) as image:
+    held: list[Route] = []
+    page.route("**/kfer/preview*", lambda route: held.append(route))
+    with Image.open(GROUP) as image, page.expect_request("**/kfer/preview*"):
         upload(page, encode_heic(image.convert("RGB")), "IMG_0001.HEIC")
     expect_three_faces(page)
+    (preview,) = held
+    preview.continue_()
     page.wait_for_function("document.querySelector('.kfer-photo').naturalWidth === 1280")
     # Now that the photo has its size, the tags say more than a number.
     expect(page.locator(".kfer-tag").first).to_contain_text(HANGUL)
