@@ -45,7 +45,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     )
 
 
-def build_recognizer(model: str | None) -> tuple[Recognizer, str | None]:
+def build_recognizer(model: str | None) -> tuple[Recognizer, KferError | None]:
     """The configured model before the bundled one, or the bundled one and why it stands alone."""
     bundled = locate_bundle(None)
     if model is None:
@@ -53,15 +53,15 @@ def build_recognizer(model: str | None) -> tuple[Recognizer, str | None]:
     try:
         return Recognizer([locate_bundle(model), bundled]), None
     except KferError as error:
-        return Recognizer([bundled]), str(error)
+        return Recognizer([bundled]), error
 
 
-def build_app(recognizer: Recognizer, notice: str | None) -> gr.Blocks:
+def build_app(recognizer: Recognizer, missing: KferError | None) -> gr.Blocks:
     blocks = gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS)
     with blocks:
         ui.build_header()
         with gr.Tab("표정 분석 · Analyze"):
-            ui.build_tab(recognizer, notice)
+            ui.build_tab(recognizer, missing)
         with gr.Tab("모델과 데이터 · About"):
             ui.build_about_tab(recognizer)
         ui.register_api(recognizer)
@@ -99,12 +99,12 @@ def main() -> None:
     except ValueError as error:
         sys.exit(_complain(str(error), 2))
     try:
-        recognizer, notice = build_recognizer(settings.model)
+        recognizer, missing = build_recognizer(settings.model)
     except KferError as error:
         sys.exit(_complain(str(error), 1))
-    if notice:
-        _complain(f"the bundled model is used instead of KFER_MODEL: {notice}", 0)
-    blocks = build_app(recognizer, notice)
+    if missing:
+        _complain(f"the bundled model is used instead of KFER_MODEL: {missing}", 0)
+    blocks = build_app(recognizer, missing)
     try:
         launch(blocks, settings, build_routes(recognizer))
     except OSError as error:
@@ -116,7 +116,11 @@ def main() -> None:
             )
         )
     sys.stderr.write(f"KFER: http://{settings.host}:{settings.port}\n")
-    recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
+    try:
+        recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
+    except KferError as error:
+        blocks.close()
+        sys.exit(_complain(str(error), 1))
     blocks.block_thread()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from kfer.errors import BundleError, TaxonomyError
 from kfer.faces import CropSpec
+from kfer.labels import Mapping as LabelMapping
 from kfer.labels import Taxonomy, get_mapping, get_taxonomy
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -77,6 +78,10 @@ class Bundle:
         get_mapping(self.heads[-1].taxonomy, taxonomy)
         return self.heads[-1]
 
+    def find_mapping(self, taxonomy: Taxonomy) -> LabelMapping:
+        """From the labels of ``find_head`` to ``taxonomy``; raises TaxonomyError as that does."""
+        return get_mapping(self.find_head(taxonomy).taxonomy, taxonomy)
+
 
 def load_bundle(folder: Path, name: str | None = None, revision: str | None = None) -> Bundle:
     """Raises BundleError when the folder is no bundle of ours, saying which part is not."""
@@ -85,8 +90,9 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
     own = config.get("kfer")
     if not isinstance(own, dict):
         raise BundleError(
-            f"{folder / CONFIG} has no 'kfer' part, so it is not a KFER model; expected heads and "
-            "crop there. Make one with: python -m training publish, or use the bundled model."
+            f"{_name(folder / CONFIG)} has no 'kfer' part, so it is not a KFER model; expected "
+            "heads and crop there. Make one with: python -m training train, or use the bundled "
+            "model."
         )
     try:
         num_classes = int(config["num_classes"])
@@ -108,7 +114,7 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
     except (KeyError, TypeError, ValueError, TaxonomyError) as error:
         detail = f"missing {error}" if isinstance(error, KeyError) else str(error)
         raise BundleError(
-            f"{folder / CONFIG} is not a valid KFER model description: {detail}."
+            f"{_name(folder / CONFIG)} is not a valid KFER model description: {detail}."
         ) from None
     _check(bundle, config)
     return bundle
@@ -154,19 +160,25 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _name(path: Path) -> str:
+    """A file for a message: where the folder lies is nobody's business but the host's."""
+    return f"{path.parent.name}/{path.name}"
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BundleError(
-            f"{folder} is not a model folder: it has no {CONFIG}. Name a folder with {CONFIG} and "
-            f"{WEIGHTS}, an id like hf-hub:owner/name, or leave it out for the bundled model."
+            f"{folder.name} is not a model folder: it has no {CONFIG}. Name a folder with {CONFIG} "
+            f"and {WEIGHTS}, an id like hf-hub:owner/name, or leave it out for the bundled model."
         ) from None
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read as JSON ({error}).") from None
+        detail = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(f"{_name(path)} cannot be read as JSON ({detail}).") from None
     if not isinstance(config, dict) or "architecture" not in config:
-        raise BundleError(f"{path} is not in timm's layout: it names no architecture.")
+        raise BundleError(f"{_name(path)} is not in timm's layout: it names no architecture.")
     return config
 
 
@@ -177,10 +189,10 @@ def _find_weights(folder: Path) -> Path:
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
     if pickles:
         raise BundleError(
-            f"{folder} holds only pickled weights ({', '.join(pickles)}), which can run any code "
-            f"when opened and are refused; convert them to {WEIGHTS}."
+            f"{folder.name} holds only pickled weights ({', '.join(pickles)}), which can run any "
+            f"code when opened and are refused; convert them to {WEIGHTS}."
         )
-    raise BundleError(f"{folder} has no {WEIGHTS}; download or copy the folder again.")
+    raise BundleError(f"{folder.name} has no {WEIGHTS}; download or copy the folder again.")
 
 
 def _read_head(head: Mapping[str, Any]) -> Head:
@@ -198,7 +210,7 @@ def _read_crop(crop: Mapping[str, Any]) -> CropSpec:
 
 
 def _check(bundle: Bundle, config: Mapping[str, Any]) -> None:
-    where = bundle.folder / CONFIG
+    where = _name(bundle.folder / CONFIG)
     if not bundle.heads:
         raise BundleError(f"{where} lists no heads; at least one is needed.")
     for head in bundle.heads:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kfer.bundle import PREPROCESSING, Bundle
 from kfer.errors import BundleError
-from kfer.labels import Taxonomy, get_mapping
+from kfer.labels import Taxonomy
 from kfer.predictions import Prediction
 
 BATCH = 16
@@ -40,7 +40,7 @@ class Classifier:
             self.compute_logits([crop])
         except Exception as error:  # timm and safetensors raise many types for bad files
             raise BundleError(
-                f"{bundle.folder}: the network cannot be built from config.json and "
+                f"{bundle.name}: the network cannot be built from config.json and "
                 f"model.safetensors ({type(error).__name__}: {error})."
             ) from error
 
@@ -53,7 +53,7 @@ class Classifier:
         """
         wanted = taxonomy or self.bundle.default_taxonomy
         head = self.bundle.find_head(wanted)
-        mapping = get_mapping(head.taxonomy, wanted)
+        mapping = self.bundle.find_mapping(wanted)
         predictions = []
         for start in range(0, len(crops), BATCH):
             logits = self.compute_logits(crops[start : start + BATCH])

@@ -105,10 +105,10 @@ def _read_photos(
 
 
 def _say_if_approximate(bundle: "Bundle", taxonomy: str | None) -> None:
-    from kfer.labels import get_mapping, get_taxonomy
+    from kfer.labels import get_taxonomy
 
     wanted = get_taxonomy(taxonomy) if taxonomy else bundle.default_taxonomy
-    mapping = get_mapping(bundle.find_head(wanted).taxonomy, wanted)
+    mapping = bundle.find_mapping(wanted)
     if mapping.approximate:
         typer.echo(f"note: {mapping.describe()}", err=True)
 

@@ -16,13 +16,13 @@ from gradio.utils import get_upload_folder
 from kfer import __version__
 from kfer.bundle import CARD, Bundle
 from kfer.errors import KferError, PhotoError
-from kfer.labels import COLORS, TAXONOMIES, get_mapping, get_taxonomy, list_targets
+from kfer.labels import COLORS, TAXONOMIES, get_taxonomy, list_targets
 from kfer.photos import open_photo
 from kfer.pipeline import describe
 from kfer.recognizer import Recognizer
 from kfer.render import draw_analysis
 from kfer.texts import TEXTS
-from kfer.web import MAX_BYTES, encode_jpeg
+from kfer.web import AT_ONCE, MAX_BYTES, build_size_error, encode_jpeg
 
 STATIC = Path(__file__).parent / "static"
 CSS = STATIC / "kfer.css"
@@ -45,17 +45,16 @@ def build_header() -> gr.HTML:
           </div>
         </header>""",
         head='<script src="kfer/static/language.js"></script>',
-        js_on_load="kferMountHeader(element, props.texts)",
-        texts=TEXTS,
+        js_on_load="kferMountHeader(element)",
         apply_default_css=False,
         padding=False,
     )
 
 
-def build_tab(recognizer: Recognizer, notice: str | None) -> None:
-    """Lay out the Analyze tab. ``notice`` is shown above it: a model that could not be had."""
+def build_tab(recognizer: Recognizer, missing: KferError | None) -> None:
+    """Lay out the Analyze tab. ``missing``: why the configured model could not be had, if so."""
     gr.HTML(
-        _render_tab(recognizer, notice),
+        _render_tab(recognizer, missing),
         head='<script src="kfer/static/analyze.js"></script>',
         js_on_load="kferMountAnalyze(element, props.config)",
         config=_build_config(recognizer),
@@ -107,7 +106,7 @@ def register_api(recognizer: Recognizer) -> None:
         )
         return gr.FileData(path=picture, mime_type="image/jpeg"), describe(analysis, name)
 
-    gr.api(analyze, api_name="analyze", concurrency_limit=2, concurrency_id="model")
+    gr.api(analyze, api_name="analyze", concurrency_limit=AT_ONCE, concurrency_id="model")
 
 
 def _take_upload(photo: Any) -> bytes:
@@ -120,9 +119,7 @@ def _take_upload(photo: Any) -> bytes:
         raise PhotoError("photo must be an uploaded file; send it with handle_file(...).")
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise PhotoError(
-                f"The file is larger than {MAX_BYTES // 1024**2} MB; choose a smaller photo."
-            )
+            raise build_size_error()
         return path.read_bytes()
     finally:
         path.unlink(missing_ok=True)
@@ -161,21 +158,20 @@ def _describe_model(bundle: Bundle) -> dict[str, Any]:
 
 
 def _list_unreachable(bundle: Bundle, name: str) -> tuple[str, ...]:
-    taxonomy = get_taxonomy(name)
-    return get_mapping(bundle.find_head(taxonomy).taxonomy, taxonomy).unreachable
+    return bundle.find_mapping(get_taxonomy(name)).unreachable
 
 
-def _render_tab(recognizer: Recognizer, notice: str | None) -> str:
+def _render_tab(recognizer: Recognizer, missing: KferError | None) -> str:
     page = (STATIC / "analyze.html").read_text(encoding="utf-8")
     replacements = {
-        "notice": _render_notice(notice),
+        "notice": _render_notice(missing),
         "examples": "".join(_render_example(name) for name in EXAMPLES),
         "models": "".join(
             f'<option value="{html.escape(identity)}">{html.escape(identity)}</option>'
             for identity in recognizer.bundles
         ),
         "detectors": "".join(
-            f'<option value="{name}" {_both(f"detector_{name}")}></option>'
+            f'<option value="{name}" {_both(TEXTS[f"detector_{name}"])}></option>'
             for name in PAGE_DETECTORS
         ),
     }
@@ -186,10 +182,12 @@ def _render_tab(recognizer: Recognizer, notice: str | None) -> str:
     return page
 
 
-def _render_notice(notice: str | None) -> str:
-    if notice is None:
+def _render_notice(missing: KferError | None) -> str:
+    """The summary only: the details, with folders and addresses, are for the host's log."""
+    if missing is None:
         return ""
-    return f'<p class="kfer-notice" role="status">{_span("model_notice")} {html.escape(notice)}</p>'
+    reason = _show(missing.SUMMARY)
+    return f'<p class="kfer-notice" role="status">{_span("model_notice")} {reason}</p>'
 
 
 def _render_example(name: str) -> str:
@@ -205,11 +203,15 @@ def _strip_front_matter(card: str) -> str:
     return card.split("\n---\n", 1)[1] if card.startswith("---\n") else card
 
 
-def _both(key: str) -> str:
-    korean, english = (html.escape(text, quote=True) for text in TEXTS[key])
+def _both(text: tuple[str, str]) -> str:
+    korean, english = (html.escape(words, quote=True) for words in text)
     return f'data-ko="{korean}" data-en="{english}"'
 
 
-def _span(key: str) -> str:
+def _show(text: tuple[str, str]) -> str:
     """A text that the script shows in the chosen language; Korean until it runs."""
-    return f"<span {_both(key)}>{html.escape(TEXTS[key][0])}</span>"
+    return f"<span {_both(text)}>{html.escape(text[0])}</span>"
+
+
+def _span(key: str) -> str:
+    return _show(TEXTS[key])

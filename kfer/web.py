@@ -8,11 +8,11 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import anyio
 from anyio import CapacityLimiter
 from PIL import Image
-from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -27,6 +27,7 @@ from kfer.render import build_rows, draw_analysis, write_csv
 MAX_BYTES = 30 * 1024 * 1024
 AT_ONCE = 2  # photos read at the same time; more would only slow each other down
 JPEG_QUALITY = 90
+MAX_NAME = 255  # characters of a photo's name that are repeated in its readings
 
 _HERE = Path(__file__).parent
 _PRIVATE = {"Cache-Control": "private, no-store"}
@@ -37,7 +38,7 @@ _FAULT = {
 
 _log = logging.getLogger(__name__)
 
-Answer = Callable[[Recognizer, Photo, QueryParams], Response]
+Answer = Callable[[Recognizer, Photo, Request], Response]
 
 
 def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
@@ -49,7 +50,7 @@ def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
             try:
                 data = await _read_body(request)
                 return await anyio.to_thread.run_sync(
-                    lambda: answer(recognizer, open_photo(data), request.query_params),
+                    lambda: answer(recognizer, open_photo(data), request),
                     limiter=limiter,
                 )
             except KferError as error:
@@ -84,30 +85,42 @@ async def _read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         chunks += chunk
         if len(chunks) > MAX_BYTES:
-            raise PhotoError(
-                f"The file is larger than {MAX_BYTES // 1024**2} MB; choose a smaller photo.",
-                f"파일이 {MAX_BYTES // 1024**2} MB보다 커요. 더 작은 사진을 골라 주세요.",
-            )
+            raise build_size_error()
     return bytes(chunks)
 
 
-def _analyze(recognizer: Recognizer, photo: Photo, query: QueryParams) -> Analysis:
+def build_size_error() -> PhotoError:
+    """For a photo of more than MAX_BYTES, whichever way it came."""
+    megabytes = MAX_BYTES // 1024**2
+    return PhotoError(
+        f"The file is larger than {megabytes} MB; choose a smaller photo.",
+        f"파일이 {megabytes} MB보다 커요. 더 작은 사진을 골라 주세요.",
+    )
+
+
+def _analyze(recognizer: Recognizer, photo: Photo, request: Request) -> Analysis:
+    query = request.query_params
     return recognizer.analyze(
         photo, query.get("model"), query.get("detector") or "mtcnn", query.get("taxonomy")
     )
 
 
-def _answer_readings(recognizer: Recognizer, photo: Photo, query: QueryParams) -> Response:
-    described = describe(_analyze(recognizer, photo, query), "photo")
+def _read_name(request: Request) -> str:
+    """The photo's own name, percent-encoded in a header: addresses end up in proxies' logs."""
+    return unquote(request.headers.get("x-kfer-name", ""))[:MAX_NAME] or "photo"
+
+
+def _answer_readings(recognizer: Recognizer, photo: Photo, request: Request) -> Response:
+    described = describe(_analyze(recognizer, photo, request), _read_name(request))
     body = {"analysis": described, "csv": write_csv(build_rows(described))}
     return Response(json.dumps(body, ensure_ascii=False), 200, _PRIVATE, "application/json")
 
 
-def _answer_annotated(recognizer: Recognizer, photo: Photo, query: QueryParams) -> Response:
-    picture = draw_analysis(_analyze(recognizer, photo, query))
+def _answer_annotated(recognizer: Recognizer, photo: Photo, request: Request) -> Response:
+    picture = draw_analysis(_analyze(recognizer, photo, request))
     return Response(encode_jpeg(picture), 200, _PRIVATE, "image/jpeg")
 
 
-def _answer_preview(_recognizer: Recognizer, photo: Photo, _query: QueryParams) -> Response:
+def _answer_preview(_recognizer: Recognizer, photo: Photo, _request: Request) -> Response:
     """The photo as JPEG, for formats that browsers cannot show."""
     return Response(encode_jpeg(photo.image), 200, _PRIVATE, "image/jpeg")

@@ -61,16 +61,16 @@ def test_a_port_that_is_none_is_refused(name: str, port: str) -> None:
 
 
 def test_without_a_wish_the_bundled_model_stands_alone() -> None:
-    recognizer, notice = build_recognizer(None)
+    recognizer, missing = build_recognizer(None)
     assert list(recognizer.bundles) == [locate_bundle(None).identity]
-    assert notice is None
+    assert missing is None
 
 
 def test_a_configured_model_stands_before_the_bundled_one(tiny_bundle: Path) -> None:
-    recognizer, notice = build_recognizer(str(tiny_bundle))
+    recognizer, missing = build_recognizer(str(tiny_bundle))
     assert [bundle.name for bundle in recognizer.bundles.values()] == ["tiny", "kfer-default"]
     assert recognizer.find_bundle(None).name == "tiny"
-    assert notice is None
+    assert missing is None
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,11 @@ def test_a_model_that_cannot_be_had_leaves_the_bundled_one_and_a_notice(
 ) -> None:
     folder = shutil.copytree(tiny_bundle, tmp_path / "mine")
     break_it(folder)
-    recognizer, notice = build_recognizer(str(folder))
+    recognizer, missing = build_recognizer(str(folder))
     assert [bundle.name for bundle in recognizer.bundles.values()] == ["kfer-default"]
-    assert notice is not None
-    assert re.search(message, notice)
+    assert isinstance(missing, BundleError)
+    assert re.search(message, str(missing))
+    assert missing.korean.startswith("모델 폴더가 KFER 모델이 아니에요.")
 
 
 def test_without_even_the_bundled_model_there_is_no_app(
@@ -156,11 +157,13 @@ def test_the_public_endpoints_are_those_of_the_contract() -> None:
     assert [p["parameter_has_default"] for p in parameters] == [False, True, True, True]
 
 
-def test_the_notice_stands_on_the_page_in_both_languages_as_plain_text() -> None:
-    page = find_html(build_app(FakeRecognizer(), "no <b>folder</b>"))
+def test_the_notice_stands_on_the_page_in_both_languages_and_names_no_folder() -> None:
+    page = find_html(build_app(FakeRecognizer(), BundleError("/secret/<b>folder</b> is no model")))
     assert "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요." in page
     assert "The configured model is not available" in page
-    assert "no &lt;b&gt;folder&lt;/b&gt;" in page
+    assert "모델 폴더가 KFER 모델이 아니에요." in page
+    assert "Its folder is not a KFER model." in page
+    assert "secret" not in page
     assert 'class="kfer-notice"' not in find_html(build_app(FakeRecognizer(), None))
 
 

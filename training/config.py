@@ -22,8 +22,9 @@ _TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
 class TrainConfig:
     """Settings of one run. Angles are degrees; other ranges are shares of the picture or of 1.
 
-    The last ``plain_epochs`` do without mixup, erasing, blur and noise, so that the network ends on
-    pictures like those it will be shown.
+    The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
+    network has most to learn. The last ``plain_epochs`` do without mixup, erasing, blur and noise,
+    so that the network ends on pictures like those it will be shown.
     """
 
     architecture: str
@@ -34,6 +35,8 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_epochs: int = 2
+    early_epochs: int = 0
+    early_size: int = 64
     plain_epochs: int = 0
     ema_decay: float = 0.998
     label_smoothing: float = 0.1
@@ -48,7 +51,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "epochs", "batch_size"):
+        for name in ("input_size", "early_size", "epochs", "batch_size"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         for name in ("weight_decay", "mixup", "rotation", "translate", "contrast", "noise"):
@@ -58,7 +61,8 @@ class TrainConfig:
         for name in ("erasing", "blur"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "below epochs")
-        self._require("plain_epochs", 0 <= self.plain_epochs <= self.epochs, "at most epochs")
+        for name in ("early_epochs", "plain_epochs"):
+            self._require(name, 0 <= getattr(self, name) <= self.epochs, "at most epochs")
         for name, value in dataclasses.asdict(self).items():
             self._require(name, not isinstance(value, float) or math.isfinite(value), "finite")
 
@@ -68,9 +72,12 @@ class TrainConfig:
 
     def at_epoch(self, epoch: int) -> "TrainConfig":
         """The settings in force in ``epoch`` (from 0)."""
-        if epoch < self.epochs - self.plain_epochs:
-            return self
-        return dataclasses.replace(self, mixup=0.0, erasing=0.0, blur=0.0, noise=0.0)
+        config = self
+        if epoch < self.early_epochs:
+            config = dataclasses.replace(config, input_size=self.early_size)
+        if epoch >= self.epochs - self.plain_epochs:
+            config = dataclasses.replace(config, mixup=0.0, erasing=0.0, blur=0.0, noise=0.0)
+        return config
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)

@@ -7,6 +7,7 @@
   const SAME_FACE = 0.3; // overlap from which a face counts as the one of the last frame
   const NUMBER_ONLY = 40; // px of a box's width, below which its tag is just the number
   const NO_SHARE = 90; // px, below which the tag leaves out the probability
+  const NAMED_LINE = 0.12; // share from which the timeline says which emotion a line is
   const SMOOTHING = 0.5; // share of the newest frame in what is shown live
 
   const percent = (share) => `${Math.round(share * 100)} %`;
@@ -62,10 +63,11 @@
       return `kfer/${route}?${query}`;
     }
 
-    async function ask(route, blob) {
+    async function ask(route, blob, name = "") {
+      const headers = { "X-KFER-Name": encodeURIComponent(name) };
       let response;
       try {
-        response = await fetch(address(route), { method: "POST", body: blob });
+        response = await fetch(address(route), { method: "POST", body: blob, headers });
       } catch {
         throw { ko: texts.error_network[0], en: texts.error_network[1] };
       }
@@ -274,9 +276,8 @@
       }
       showBusy("busy");
       try {
-        const answer = await (await ask("analyze", blob)).json();
+        const answer = await (await ask("analyze", blob, name)).json();
         if (mine !== ticket) return;
-        answer.analysis.file = name;
         Object.assign(shown, answer);
         draw(answer.analysis, false);
       } catch (error) {
@@ -329,11 +330,15 @@
       showMode("photo");
     }
 
-    function takeFrame(width) {
+    // The screen shows the webcam as a mirror does. Live frames are sent as they are shown, so
+    // that boxes and reading order fit them; a photo that is kept is not mirrored.
+    function takeFrame(width, mirrored) {
       const canvas = make("canvas");
       canvas.width = Math.min(width, video.videoWidth);
       canvas.height = Math.round((video.videoHeight * canvas.width) / video.videoWidth);
-      canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+      const drawing = canvas.getContext("2d");
+      if (mirrored) drawing.setTransform(-1, 0, 0, 1, canvas.width, 0);
+      drawing.drawImage(video, 0, 0, canvas.width, canvas.height);
       return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.85));
     }
 
@@ -347,7 +352,7 @@
         }
         const taken = performance.now();
         try {
-          const answer = await (await ask("analyze", await takeFrame(LIVE_WIDTH))).json();
+          const answer = await (await ask("analyze", await takeFrame(LIVE_WIDTH, true))).json();
           if (mine !== ticket || mode !== "live") return;
           showError(null);
           smooth(answer.analysis);
@@ -384,6 +389,7 @@
       history = history.filter((entry) => now - entry.at < TIMELINE_MS);
       const svg = find(".kfer-timeline svg");
       svg.replaceChildren();
+      nameLines(analysis);
       for (const label of Object.keys(history.at(-1)?.probs ?? {})) {
         const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
         line.setAttribute("points", history
@@ -396,6 +402,24 @@
       }
     }
 
+    // Words where the lines end, for those who cannot tell them by colour.
+    function nameLines(analysis) {
+      const ends = find(".kfer-line-ends");
+      ends.replaceChildren();
+      const now = Object.entries(history.at(-1)?.probs ?? {})
+        .filter(([label, share]) => share >= NAMED_LINE && label in config.english[analysis.taxonomy])
+        .sort((a, b) => b[1] - a[1]);
+      let free = 0; // from the top, below the name before
+      for (const [label, share] of now) {
+        const top = Math.max(1 - share, free);
+        free = top + 0.2;
+        const name = make("span", "", ends);
+        name.style.setProperty("--emotion", config.colors[label]);
+        name.style.top = `${top * 100}%`;
+        window.kfer.say(name, label, english(analysis, label));
+      }
+    }
+
     // --- what the visitor does -----------------------------------------------------------------------
 
     const actions = {
@@ -403,7 +427,7 @@
       camera: () => startCamera("camera"),
       live: () => startCamera("live"),
       snap: async () => {
-        if (video.videoWidth) readPhoto(await takeFrame(Infinity), "webcam.jpg");
+        if (video.videoWidth) readPhoto(await takeFrame(Infinity, false), "webcam.jpg");
       },
       stop: () => { ++ticket; stopCamera(); showBusy(null); clearReadings(); closeView(); },
     };

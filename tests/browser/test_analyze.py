@@ -184,7 +184,7 @@ def test_the_readings_can_be_downloaded(page: Page, server: AppServer) -> None:
     assert name == "kfer.csv"
     assert data.startswith(b"\xef\xbb\xbf")  # so that spreadsheets read the Korean
     text = data.decode("utf-8-sig")
-    assert text == expected["csv"]
+    assert text == re.sub("^photo,", "휴가.webp,", expected["csv"], flags=re.MULTILINE)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["label"] for row in rows] == [
         face["label"] for face in expected["analysis"]["faces"]

@@ -98,6 +98,9 @@ def test_live_boxes_follow_the_face_and_stop_releases_the_camera(watched: Page) 
     start(page, "live")
     wait_for_frames(page, 2)
     expect(page.locator(".kfer-timeline polyline")).not_to_have_count(0)
+    named = page.locator(".kfer-line-ends span").first  # the line that ends highest
+    expect(named).to_have_text(re.compile("[가-힣]+"))
+    expect(page.locator(".kfer-video")).to_have_css("transform", "matrix(-1, 0, 0, 1, 0, 0)")
     for place in ("left", "right"):  # the webcam shows a face left, right, and none, in turn
         page.wait_for_function(
             """place => {

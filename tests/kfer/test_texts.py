@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kfer.errors import KferError
 from kfer.labels import TAXONOMIES
 from kfer.texts import TEXTS
 
@@ -50,6 +51,18 @@ def test_a_korean_sentence_is_polite(key: str) -> None:
     """해요체: every sentence ends in -요."""
     sentences = re.split(r"(?<=[.…])\s+", TEXTS[key][0])
     assert [sentence for sentence in sentences if not re.search("요[.…]$", sentence)] == []
+
+
+@pytest.mark.parametrize("kind", [KferError, *KferError.__subclasses__()])
+def test_what_a_visitor_is_told_of_an_error_is_polite_in_both_languages(
+    kind: type[KferError],
+) -> None:
+    korean, english = kind.SUMMARY
+    assert re.search("[가-힣]+요[.]$", korean)
+    assert english.endswith(".")
+    assert not HANGUL.search(english)
+    assert kind("No model x.").korean == f"{korean} No model x."
+    assert kind("No model x.", "모델 x가 없어요.").korean == "모델 x가 없어요."
 
 
 def test_every_text_that_the_page_and_its_script_ask_for_exists() -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from PIL import Image
@@ -75,6 +75,26 @@ def test_a_photo_is_answered_with_its_readings_as_json_and_csv(client: TestClien
     rows = list(csv.DictReader(io.StringIO(body["csv"])))
     assert [row["label_en"] for row in rows] == ["happiness", "sadness"]
     assert "기쁨" in answer.text  # not escaped
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ({"X-KFER-Name": quote("휴가 100%.heic")}, "휴가 100%.heic"),
+        ({"X-KFER-Name": "%ff%fe"}, "��"),
+        ({"X-KFER-Name": "a" * 300}, "a" * 255),
+        ({"X-KFER-Name": ""}, "photo"),
+        ({}, "photo"),
+    ],
+    ids=["korean", "not text", "endless", "empty", "none"],
+)
+def test_json_and_csv_carry_the_name_of_the_photo(
+    header: dict[str, str], name: str, client: TestClient
+) -> None:
+    body = client.post("/kfer/analyze", content=PHOTO, headers=header).json()
+    assert body["analysis"]["file"] == name
+    rows = list(csv.DictReader(io.StringIO(body["csv"])))
+    assert [row["file"] for row in rows] == [name, name]
 
 
 def test_without_a_face_the_note_says_so() -> None:

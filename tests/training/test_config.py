@@ -110,6 +110,17 @@ def test_json_leads_back_to_the_same_config() -> None:
     assert json.loads(config.to_json())["model_args"] == NEEDED["model_args"]
 
 
+def test_a_run_begins_small_and_ends_plain() -> None:
+    config = TrainConfig(**NEEDED, early_epochs=2, early_size=32, plain_epochs=1)
+    last = config.epochs - 1
+    sizes = [config.at_epoch(epoch).input_size for epoch in range(config.epochs)]
+    assert sizes == [32, 32] + [config.input_size] * (config.epochs - 2)
+    assert config.at_epoch(last - 1) == config
+    plain = config.at_epoch(last)
+    assert (plain.mixup, plain.erasing, plain.blur, plain.noise) == (0, 0, 0, 0)
+    assert (plain.rotation, plain.contrast) == (config.rotation, config.contrast)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES.glob("*.toml")])
 def test_every_recipe_loads_by_its_name(name: str) -> None:
     config = load_recipe(name)
