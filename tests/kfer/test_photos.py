@@ -104,15 +104,15 @@ def test_a_photo_over_our_limit_but_under_pillows_is_refused_with_its_size() -> 
 def test_a_photo_just_under_the_limit_opens() -> None:
     assert MAX_MEGAPIXELS == 8000 * 8000 / 1e6
     photo = open_photo(samples.write_bomb(8000))
-    assert (photo.width, photo.height, photo.image.size) == (8000, 8000, (2560, 2560))
-    assert photo.image.getcolors() == [(2560 * 2560, (0, 0, 0))]
+    assert (photo.width, photo.height, photo.image.size) == (8000, 8000, (2048, 2048))
+    assert photo.image.getcolors() == [(2048 * 2048, (0, 0, 0))]
 
 
 def test_a_photo_of_47_megapixels_opens_reduced_and_remembers_its_size() -> None:
     photo = open_photo(samples.encode_47_megapixels())
     assert (photo.width, photo.height) == (8000, 5900)
-    assert photo.image.size == (WORKING_SIDE, 1888)
-    assert photo.scale == pytest.approx(3.125)
+    assert photo.image.size == (2000, 1475)  # a quarter: one of JPEG's own sizes
+    assert photo.scale == 4
     assert_quarters(photo.image)
 
 
@@ -135,7 +135,7 @@ def test_heic_comes_upright_once_and_not_twice(orientation: int) -> None:
 def test_large_turned_jpegs_come_upright_though_they_are_decoded_reduced(orientation: int) -> None:
     photo = open_photo(samples.encode_turned(orientation, "JPEG", (6002, 5201)))
     assert (photo.width, photo.height) == (6002, 5201)
-    assert photo.image.size == (2560, 2219)
+    assert photo.image.size == (WORKING_SIDE, 1775)
     assert_quarters(photo.image)
 
 
@@ -156,7 +156,7 @@ def test_a_photo_with_a_damaged_exif_part_still_opens(format_: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "reduced"),
-    [((96, 64), (96, 64)), ((6000, 100), (2560, 43)), ((100, 6000), (43, 2560))],
+    [((96, 64), (96, 64)), ((6000, 100), (2048, 34)), ((100, 6000), (34, 2048))],
 )
 def test_the_scale_leads_from_the_image_back_to_the_original(
     size: tuple[int, int], reduced: tuple[int, int]
@@ -167,6 +167,24 @@ def test_the_scale_leads_from_the_image_back_to_the_original(
     assert photo.scale == max(size) / max(reduced)
     # Off by less than a pixel of the reduced image on the short side, too.
     assert [side * photo.scale for side in reduced] == pytest.approx(size, abs=photo.scale / 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((1600, 1200), (1600, 1200)),
+        ((2100, 1500), (WORKING_SIDE, 1463)),  # half of it would not be enough
+        ((3200, 2401), (1600, 1201)),
+        ((4032, 3024), (2016, 1512)),
+        ((12800, 800), (1600, 100)),
+    ],
+)
+def test_a_jpeg_is_decoded_small_where_that_is_enough(
+    size: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    photo = open_photo(encode(Image.new("RGB", size, "teal"), "JPEG"))
+    assert photo.image.size == decoded
+    assert (photo.width, photo.height) == size
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2560, 1), (1, 2600), (20000, 3)])

@@ -86,7 +86,9 @@ def test_a_taxonomy_that_the_bundle_cannot_answer_in_is_refused(
         analyze(photo, classifier, FakeDetector(THREE), foreign)
 
 
-@pytest.mark.parametrize(("size", "scale"), [((3200, 2400), 1.25), ((700, 5120), 2.0)])
+@pytest.mark.parametrize(
+    ("size", "scale"), [((3200, 2400), 2.0), ((700, 5120), 2.5), ((2560, 900), 1.25)]
+)
 def test_rectangles_of_a_reduced_photo_are_in_pixels_of_the_original(
     size: tuple[int, int], scale: float, classifier: Classifier
 ) -> None:
