@@ -1,23 +1,18 @@
 """The app as a user starts it: a process of its own, with folders of its own."""
 
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.processes import NotUpError, find_port, keep_environment, run_process, wait_until
+
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 240  # torch and gradio, on a machine that is busy with something else
-POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,6 @@ class AppServer:
 
     url: str
     folder: Path
-    process: "subprocess.Popen[bytes]"
 
     @property
     def cache(self) -> Path:
@@ -58,37 +52,24 @@ def run_app(
     for name in places.values():
         (folder / name).mkdir(parents=True)
     env = {
-        **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
+        **keep_environment(),
         **{name: str(folder / place) for name, place in places.items()},
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "OMP_NUM_THREADS": "1",
         **settings,
     }
+    url = f"http://127.0.0.1:{port}"
     with (
         (folder / "app.log").open("wb") as log,
-        subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=env, stdout=log, stderr=log
-        ) as process,
+        run_process([sys.executable, *arguments], ROOT, env, log) as process,
     ):
-        server = AppServer(f"http://127.0.0.1:{port}", folder, process)
+        server = AppServer(url, folder)
         try:
-            _wait_for(server)
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def find_port() -> int:
-    """One that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+            wait_until(url, process)
+        except NotUpError as error:
+            pytest.fail(f"{error}: {server.log}")
+        yield server
 
 
 def list_files(*folders: Path) -> list[Path]:
@@ -113,17 +94,3 @@ def _fetch(request: Request, seconds: float) -> tuple[int, bytes]:
     except HTTPError as error:
         with error:
             return error.code, error.read()
-
-
-def _wait_for(server: AppServer) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            pytest.fail(f"the app ended with status {server.process.returncode}: {server.log}")
-        try:
-            if get(server.url, 10)[0] == 200:
-                return
-        except (OSError, HTTPException):
-            pass  # not listening yet
-        time.sleep(POLL_SECONDS)
-    pytest.fail(f"the app did not answer within {START_SECONDS} s: {server.log}")

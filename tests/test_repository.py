@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.processes import find_port, keep_environment, run_process, wait_until
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ("requirements.txt", "training/requirements.txt", "tests/requirements.txt")
@@ -115,41 +115,23 @@ def test_tracked_bundles_are_small() -> None:
 def build_environment(home: Path, **settings: str) -> dict[str, str]:
     """An environment of a user who has never started anything, plus the settings."""
     home.mkdir()
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    return {**kept, "HOME": str(home), "TMPDIR": str(home), **settings}
-
-
-@contextmanager
-def start_process(
-    command: list[str], cwd: Path, env: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block; pytest shows what it prints if the test fails."""
-    with subprocess.Popen(command, cwd=cwd, env=env) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    return {**keep_environment(), "HOME": str(home), "TMPDIR": str(home), **settings}
 
 
 @pytest.mark.slow
-def test_app_starts_as_on_a_space(
-    tmp_path: Path, free_port: int, wait_until: Callable[..., bytes]
-) -> None:
+def test_app_starts_as_on_a_space(tmp_path: Path) -> None:
+    port = find_port()
     checkout = tmp_path / "checkout"
     for path in list_tracked():
         (checkout / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, checkout / path)
     env = build_environment(
-        tmp_path / "home", GRADIO_SERVER_NAME="0.0.0.0", GRADIO_SERVER_PORT=str(free_port)
+        tmp_path / "home", GRADIO_SERVER_NAME="0.0.0.0", GRADIO_SERVER_PORT=str(port)
     )
     command = [sys.executable, str(load_front_matter()["app_file"])]
-    with start_process(command, checkout, env) as process:
+    with run_process(command, checkout, env) as process:
         # Only a server that listens on every address answers on the second loopback address.
-        origin = f"http://127.0.0.2:{free_port}"
+        origin = f"http://127.0.0.2:{port}"
         page = wait_until(f"{origin}/", process)
         config = json.loads(wait_until(f"{origin}/config", process))
     assert b"<html" in page

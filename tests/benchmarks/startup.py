@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -12,13 +11,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from PIL import Image
 
 from tests.benchmarks.report import print_table
+from tests.processes import NotUpError, find_port, run_process, wait_until
 
 HEAVY = ("torch", "timm", "gradio", "facenet_pytorch", "cv2", "sqlalchemy")
 WAIT_SECONDS = 120
@@ -101,8 +99,8 @@ def measure_help(root: Path, repeats: int) -> tuple[float, list[str]]:
 def start_app(
     script: Sequence[str], folder: Path, environment: dict[str, str], photo: Path
 ) -> Start:
-    """Raises RuntimeError, with what the app printed, when it does not come up."""
-    port = find_free_port()
+    """Raises NotUpError, with what the app printed, when it does not come up."""
+    port = find_port()
     url = f"http://127.0.0.1:{port}/"
     variables = {
         **os.environ,
@@ -114,50 +112,18 @@ def start_app(
     }
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *script, str(port)],
-            cwd=folder,
-            env=variables,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            if not wait_for_page(url, process, start + WAIT_SECONDS):
+        with run_process([sys.executable, *script, str(port)], folder, variables, log) as process:
+            try:
+                wait_until(url, process, WAIT_SECONDS, POLL_SECONDS)
+            except NotUpError as error:
                 log.seek(0)
                 tail = log.read().decode(errors="replace")[-2000:]
-                raise RuntimeError(f"{script[-1]} did not come up at {url}:\n{tail}")
+                raise NotUpError(f"{error}:\n{tail}") from None
             page = time.perf_counter() - start
             client = Client(url, verbose=False, analytics_enabled=False, download_files=False)
             with closing(client):
                 client.predict(handle_file(photo), api_name="/analyze")
             return Start(page, time.perf_counter() - start)
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for_page(url: str, process: subprocess.Popen[bytes], deadline: float) -> bool:
-    while time.perf_counter() < deadline and process.poll() is None:
-        try:
-            with urlopen(url, timeout=10):
-                return True
-        except HTTPError as error:
-            error.close()
-        except OSError:
-            pass  # not listening yet
-        time.sleep(POLL_SECONDS)
-    return False
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def report_starts(starts: dict[str, list[Start]]) -> None:

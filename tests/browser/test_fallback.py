@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from kfer.errors import BundleError, HubError, KferError
-from tests.servers import ROOT, find_port, run_app
+from tests.processes import find_port
+from tests.servers import ROOT, run_app
 
 pytestmark = pytest.mark.browser
 

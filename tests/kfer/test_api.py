@@ -28,7 +28,8 @@ from tests.kfer.photo_samples import (
     encode_turned,
     write_bomb,
 )
-from tests.servers import AppServer, find_port, get, list_files, post, run_app
+from tests.processes import find_port
+from tests.servers import AppServer, get, list_files, post, run_app
 
 pytestmark = pytest.mark.slow
 
