@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# What the tests need beside Python: a browser, and a font with Korean letters.
-# Installed where that is possible; otherwise the line to type. With CI=true a missing browser is
-# a failure: there its tests must not be skipped.
+# What the tests need beside Python: a browser, PostgreSQL, and a font with Korean letters.
+# Installed where that is possible; otherwise the line to type. With CI=true a missing browser or
+# PostgreSQL is a failure: there their tests must not be skipped.
 set -euo pipefail
 
 has_browser() {
     command -v chromium || command -v google-chrome
+} >/dev/null
+
+has_postgresql() {
+    compgen -G "/usr/lib/postgresql/*/bin/initdb" || command -v initdb
 } >/dev/null
 
 has_korean_font() {
@@ -14,6 +18,7 @@ has_korean_font() {
 
 list_missing() {
     has_browser || echo chromium
+    has_postgresql || echo postgresql
     has_korean_font || echo fonts-noto-cjk
 }
 
@@ -31,6 +36,6 @@ fi
 if ((${#missing[@]} > 0)); then
     echo "The tests also need: ${missing[*]}. Type: sudo apt-get install ${missing[*]}" >&2
 fi
-if [[ ${CI:-} == true ]] && ! has_browser; then
+if [[ ${CI:-} == true ]] && ! { has_browser && has_postgresql; }; then
     exit 1
 fi

@@ -1,0 +1,141 @@
+"""URL -> engine, schema brought up to date, and transactions that end in one piece."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import Session
+
+from survey.errors import DatabaseError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_MS = 5000  # how long a writer waits for another
+_MIGRATION_LOCK = 7_351_942_011  # any number that nothing else locks on a PostgreSQL server
+
+
+def open_database(url: str) -> Engine:
+    """An engine on an up-to-date schema. Raises DatabaseError, which never shows a password."""
+    engine = build_engine(url)
+    try:
+        migrate(engine)
+    except DatabaseError:
+        engine.dispose()
+        raise
+    except DBAPIError as error:
+        engine.dispose()
+        raise DatabaseError(
+            f"The database {engine.url.render_as_string()} cannot be opened "
+            f"({_explain(error)}). Next: check KFER_DATABASE_URL and that its server runs, or "
+            "leave it out to use SQLite in KFER_DATA_DIR."
+        ) from None
+    return engine
+
+
+def build_engine(url: str) -> Engine:
+    """Raises DatabaseError when the URL is none, or its driver is not installed."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _build_sqlite(url)
+        if parsed.drivername == "postgresql":  # SQLAlchemy's own choice is the older psycopg2
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        return create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise DatabaseError(
+            "KFER_DATABASE_URL is no database address; allowed are sqlite:///path/to/file.sqlite "
+            "and postgresql://user:password@host/name."
+        ) from None
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"This database needs the package {error.name}, which is not installed; "
+            "for PostgreSQL: pip install -r requirements-postgresql.txt."
+        ) from None
+
+
+def _build_sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # so that sqlite3 begins nothing by itself
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # a reply that was sent stays, even if the machine loses power
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_MS}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and then wants to write is refused at once, whatever the
+        # timeout, when another has written meanwhile: so those that may write lock beforehand.
+        mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema up to date; several processes may start at once.
+
+    Raises DatabaseError when the schema is newer than this version of KFER knows.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writes=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        current = MigrationContext.configure(connection).get_current_revision()
+        scripts = ScriptDirectory.from_config(config)
+        if current == scripts.get_current_head():
+            return
+        try:
+            scripts.get_revision(current or "base")
+        except CommandError:
+            raise DatabaseError(
+                f"The database was made by a newer KFER (schema {current}); this one knows up to "
+                f"{scripts.get_current_head()}. Next: install that newer KFER again."
+            ) from None
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def transaction(engine: Engine, writes: bool = True) -> Iterator[Session]:
+    """A session whose changes are all kept at the end of the block, or none.
+
+    Raises DatabaseError when the database is locked, full or gone: the caller may simply retry.
+    """
+    try:
+        with (
+            Session(engine.execution_options(writes=writes), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+    except DBAPIError as error:
+        if not _is_passing(error):
+            raise
+        raise DatabaseError(
+            f"The answer could not be saved ({_explain(error)}); nothing is lost: try again.",
+            "답을 저장하지 못했어요. 잃어버린 것은 없으니 잠시 뒤 다시 해 주세요.",
+        ) from error
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Locked, full, read-only or gone: the machine's fault and not the statement's."""
+    return error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
+
+
+def _explain(error: DBAPIError) -> str:
+    """The driver's first line, without the statement and its parameters."""
+    return str(error.orig).strip().splitlines()[0]

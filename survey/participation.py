@@ -1,0 +1,250 @@
+"""One person's way through a study: start, answer, back, resume, withdraw.
+
+Every step is one transaction on the stored state, so that it makes no difference whether two tabs,
+a double click, a replay or another device asks: the database alone knows where somebody is.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from survey import store
+from survey.database import transaction
+from survey.errors import ParticipationError, StudyError
+from survey.models import Participant, Participation
+from survey.records import (
+    NewResponse,
+    ParticipationRecord,
+    StudyRecord,
+    TrialRecord,
+)
+from survey.sampling import plan_trials
+
+CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: none looks like another
+CODE_LENGTH = 12  # 60 bits
+MAX_RESPONSE_MS = 3_600_000
+DEVICES = ("key", "mouse", "touch", "pen")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where somebody is after a call.
+
+    ``trial`` is to be shown now (None: all are answered), ``upcoming`` can be loaded meanwhile.
+    ``answered`` is the trial that was just answered; ``note`` says why an answer was not taken.
+    """
+
+    participation: ParticipationRecord
+    trial: TrialRecord | None
+    upcoming: TrialRecord | None
+    answered: TrialRecord | None = None
+    note: str | None = None
+
+
+def start(
+    engine: Engine,
+    study_name: str,
+    consent: bool,
+    language: str,
+    background: Mapping[str, str],
+    now: datetime,
+) -> tuple[str, Step]:
+    """The code that leads back here, and the first trial.
+
+    Raises StudyError for a study that is not there or closed, ParticipationError without consent.
+    """
+    code = make_code()
+    with transaction(engine) as session:
+        study = get_open_study(session, study_name)
+        if consent is not True:
+            raise ParticipationError(
+                "Taking part needs your consent; nothing was stored.",
+                "참여하려면 동의가 필요해요. 저장한 것은 없어요.",
+            )
+        if language not in study.definition.languages:
+            raise ParticipationError(
+                f"This study speaks {', '.join(study.definition.languages)}, not {language!r:.20}."
+            )
+        seed = secrets.randbits(31)
+        practice, main, attention = (
+            store.list_study_images(session, study, phase)
+            for phase in ("practice", "main", "attention")
+        )
+        planned = plan_trials(practice, main, attention, study.definition, seed)
+        store.add_participation(
+            session,
+            study,
+            Participant(
+                id=secrets.token_urlsafe(16),
+                language=language,
+                background=dict(background),
+                created_at=now,
+            ),
+            Participation(
+                code_hash=hash_code(code),
+                seed=seed,
+                consent_version=hash_consent(study, language),
+                consented_at=now,
+                started_at=now,
+                last_seen_at=now,
+            ),
+            [(secrets.token_urlsafe(16), trial) for trial in planned],
+        )
+        return code, _show_current(session, _get(session, code))
+
+
+def answer(engine: Engine, code: str, trial_id: str, response: NewResponse) -> Step:
+    """Store the answer to the current trial, or revise that to the last one.
+
+    The same answer twice changes nothing; any other trial is not answered, and ``note`` says so.
+    Raises ParticipationError for a wrong code or trial, StudyError when the study is closed.
+    """
+    with transaction(engine) as session:
+        participation = _get(session, code)
+        trial = store.find_trial_by_id(session, participation, trial_id)
+        if trial is None:
+            raise ParticipationError(
+                "There is no such trial in this participation; reload the page.",
+                "이 참여에 없는 문항이에요. 페이지를 새로 고쳐 주세요.",
+            )
+        if response.label not in participation.study.definition.options:
+            raise ParticipationError(
+                f"{response.label!r:.40} cannot be answered; allowed are "
+                f"{', '.join(participation.study.definition.options)}."
+            )
+        if trial.answer == response.label:
+            return _show_current(session, participation, answered=trial)
+        _require_open(participation.study)
+        if trial.position == participation.progress:
+            store.add_response(session, participation, trial, response)
+        elif trial.position == participation.progress - 1 and participation.finished_at is None:
+            store.revise_response(session, trial, response)
+        else:
+            return _show_current(session, participation, note="not the current trial")
+        session.flush()
+        answered = store.find_trial_by_id(session, participation, trial_id)
+        return _show_current(session, _get(session, code), answered=answered)
+
+
+def back(engine: Engine, code: str) -> Step:
+    """The last answered trial once more, with its answer; practice cannot be gone back to."""
+    with transaction(engine, writes=False) as session:
+        participation = _get(session, code)
+        trial = store.find_trial(session, participation, participation.progress - 1)
+        current = _show_current(session, participation)
+        if trial is None or participation.finished_at is not None:
+            return current
+        if current.trial is not None and current.trial.phase != "practice" == trial.phase:
+            return current
+        return Step(participation, trial, current.trial)
+
+
+def resume(engine: Engine, code: str, now: datetime) -> Step:
+    """The current trial, from whatever device; raises ParticipationError for a wrong code."""
+    with transaction(engine) as session:
+        step = _show_current(session, _get(session, code))
+        store.touch(session, step.participation, now)
+        return step
+
+
+def withdraw(engine: Engine, code: str) -> int:
+    """Delete everything of this person; returns the number of rows. The code is void afterwards."""
+    with transaction(engine) as session:
+        return store.delete_participation(session, _get(session, code))
+
+
+def build_response(
+    label: Any, response_ms: Any, client: Mapping[str, Any], now: datetime
+) -> NewResponse:
+    """Checks what a browser, or anybody, sent. Raises ParticipationError."""
+    if not isinstance(label, str):
+        raise ParticipationError("label must be a text.")
+    if isinstance(response_ms, bool) or not isinstance(response_ms, int | float):
+        raise ParticipationError("response_ms must be a number of milliseconds.")
+    if not 0 <= response_ms <= MAX_RESPONSE_MS:
+        raise ParticipationError(
+            f"response_ms must be from 0 to {MAX_RESPONSE_MS}, but got {response_ms!r:.30}."
+        )
+    device = client.get("device")
+    if device is not None and device not in DEVICES:
+        raise ParticipationError(f"device must be one of {', '.join(DEVICES)}.")
+    return NewResponse(
+        label=label,
+        response_ms=round(response_ms),
+        device=device,
+        blurred=client.get("blurred") is True,
+        shown_at=_read_time(client.get("shown_at")),
+        answered_at=now,
+    )
+
+
+def make_code() -> str:
+    letters = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+    return "-".join(letters[at : at + 4] for at in range(0, CODE_LENGTH, 4))
+
+
+def hash_code(code: str) -> str:
+    """As it is stored; what people mistype (small letters, spaces, O for 0) is put right first."""
+    clean = code.upper().translate(str.maketrans("OIL", "011", " -\t\r\n"))
+    return hashlib.sha256(clean.encode()).hexdigest()
+
+
+def hash_consent(study: StudyRecord, language: str) -> str:
+    """Identifies the text that was agreed to."""
+    return hashlib.sha256(study.definition.consent[language].encode()).hexdigest()
+
+
+def get_open_study(session: Session, name: str) -> StudyRecord:
+    study = store.find_study(session, name)
+    if study is None:
+        raise StudyError(f"There is no study {name!r:.60}.", "그런 설문은 없어요.")
+    _require_open(study)
+    return study
+
+
+def _require_open(study: StudyRecord) -> None:
+    if study.closed_at is not None:
+        raise StudyError(
+            f"The study {study.name!r} is closed; answers given before are kept.",
+            "이 설문은 끝났어요. 앞서 하신 답은 그대로 있어요.",
+        )
+
+
+def _get(session: Session, code: Any) -> ParticipationRecord:
+    if isinstance(code, str) and len(code) <= 100:
+        found = store.find_participation(session, hash_code(code))
+        if found is not None:
+            return found
+    raise ParticipationError(
+        "This code is not known. Check it, or start anew.",
+        "모르는 코드예요. 다시 확인하거나 처음부터 시작해 주세요.",
+    )
+
+
+def _show_current(
+    session: Session,
+    participation: ParticipationRecord,
+    answered: TrialRecord | None = None,
+    note: str | None = None,
+) -> Step:
+    trial, upcoming = (
+        store.find_trial(session, participation, participation.progress + ahead) for ahead in (0, 1)
+    )
+    return Step(participation, trial, upcoming, answered, note)
+
+
+def _read_time(value: Any) -> datetime | None:
+    """An ISO time with a zone, as browsers give it; anything else is left out."""
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time if time.tzinfo else None

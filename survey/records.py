@@ -1,0 +1,161 @@
+"""What travels between the survey's parts: frozen, without a database behind them."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kfer.labels import Taxonomy, get_taxonomy
+from survey.errors import StudyError
+
+CANNOT_TELL = "cannot_tell"
+REPEAT_GAP = 20  # trials at least between an image and its repeat
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that a study may show."""
+
+    id: str
+    visibility: str
+    label: str
+    person: str | None = None
+
+    @property
+    def stratum(self) -> tuple[str, str]:
+        return self.visibility, self.label
+
+
+@dataclass(frozen=True)
+class StudyDefinition:
+    """What a study shows and says; stored with it, and never changed afterwards.
+
+    ``size`` counts main images, ``public_share`` (0-1) of which come from public sets. ``consent``
+    is the text by language. ``repeats`` of the main images come a second time.
+    """
+
+    title: Mapping[str, str]
+    consent: Mapping[str, str]
+    taxonomy: str = "korean5"
+    size: int = 100
+    public_share: float = 0.5
+    practice: int = 5
+    repeats: int = 0
+    block: int = 25
+    seed: int = 0
+    demo: bool = False
+
+    def __post_init__(self) -> None:
+        labels = len(get_taxonomy(self.taxonomy).labels)
+        self._require("size", self.size >= labels, f"at least {labels}, one per emotion")
+        self._require("public_share", 0 <= self.public_share <= 1, "from 0 to 1")
+        self._require("practice", 0 <= self.practice <= 50, "from 0 to 50")
+        most = max(self.size - REPEAT_GAP, 0) // 4
+        self._require("repeats", 0 <= self.repeats <= most, f"from 0 to {most}")
+        self._require("block", self.block >= 1, "at least 1")
+        for name in ("title", "consent"):
+            texts = getattr(self, name)
+            held = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
+            self._require(name, held, "a text for each language")
+        self._require("title", set(self.title) == set(self.consent), "in the consent's languages")
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise StudyError(f"{name} must be {allowed}, but got {getattr(self, name)!r}.")
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.consent)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What can be answered, in the order of the buttons."""
+        return (*self.labels.labels, CANNOT_TELL)
+
+    @property
+    def labels(self) -> Taxonomy:
+        return get_taxonomy(self.taxonomy)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            field.name: dict(value) if isinstance(value, Mapping) else value
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+
+def build_definition(settings: Mapping[str, Any], source: str) -> StudyDefinition:
+    """Raises StudyError for unknown, missing or impossible settings; ``source`` is named in it."""
+    fields = {field.name: field for field in dataclasses.fields(StudyDefinition)}
+    unknown = sorted(set(settings) - set(fields))
+    if unknown:
+        raise StudyError(
+            f"{source}: unknown setting {', '.join(unknown)}; allowed are {', '.join(fields)}."
+        )
+    try:
+        return StudyDefinition(**settings)
+    except TypeError:
+        missing = sorted({"title", "consent"} - set(settings)) or ["a value of the right type"]
+        raise StudyError(f"{source}: missing setting {', '.join(missing)}.") from None
+    except StudyError as error:
+        raise StudyError(f"{source}: {error}") from None
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One place in a participation's order, before it is stored."""
+
+    image_id: str
+    phase: str
+    block: int
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A stored version of a study."""
+
+    id: int
+    name: str
+    version: int
+    definition: StudyDefinition
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ParticipationRecord:
+    """Where somebody is in a study. ``progress`` trials of ``total`` are answered."""
+
+    id: int
+    study: StudyRecord
+    language: str
+    practice: int
+    total: int
+    progress: int
+    last_seen_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A stored trial. ``position`` counts from 0 over all phases; ``truth`` is never shown."""
+
+    id: str
+    position: int
+    phase: str
+    block: int
+    image_id: str
+    truth: str
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class NewResponse:
+    """An answer as it comes from the browser, checked."""
+
+    label: str
+    response_ms: int
+    device: str | None
+    blurred: bool
+    shown_at: datetime | None
+    answered_at: datetime

@@ -1,0 +1,65 @@
+"""A small study, its images drawn here: grey squares, one per person and emotion."""
+
+import io
+
+from PIL import Image as Picture
+from sqlalchemy import Engine
+
+from kfer.labels import get_taxonomy
+from survey import store
+from survey.database import transaction
+from survey.models import Image, ImageSet
+from survey.records import StudyDefinition, StudyRecord
+from tests.survey.conftest import NOW
+
+LABELS = get_taxonomy("korean5").labels
+TEXTS = {"ko": "동의해요.", "en": "I agree."}
+SMALL = StudyDefinition(title=TEXTS, consent=TEXTS, size=10, practice=2, block=4)
+
+
+def draw_jpeg(level: int) -> bytes:
+    file = io.BytesIO()
+    Picture.new("L", (48, 48), level % 256).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def add_images(engine: Engine, visibility: str, per_label: int, prefix: str) -> list[str]:
+    """A set of its own; returns the ids, which carry no label."""
+    ids = [f"{prefix}{index:03}" for index in range(per_label * len(LABELS))]
+    with transaction(engine) as session:
+        image_set = ImageSet(
+            name=f"set {prefix}",
+            visibility=visibility,
+            taxonomy="korean5",
+            presentation={},
+            created_at=NOW,
+        )
+        image_set.images = [
+            Image(
+                id=image_id,
+                label=LABELS[index % len(LABELS)],
+                person=f"{index % 3}",
+                pixels_sha256=f"{index:064}",
+                width=48,
+                height=48,
+                jpeg=draw_jpeg(index),
+            )
+            for index, image_id in enumerate(ids)
+        ]
+        session.add(image_set)
+    return ids
+
+
+def add_study(
+    engine: Engine, name: str = "small", definition: StudyDefinition = SMALL
+) -> StudyRecord:
+    """``definition.size`` main images, half of them public, and its practice images."""
+    each = definition.size // 2 // len(LABELS)
+    main = [
+        image_id
+        for visibility in ("public", "private")
+        for image_id in add_images(engine, visibility, each, f"{name}-{visibility}-")
+    ]
+    practice = add_images(engine, "public", 1, f"{name}-practice-")[: definition.practice]
+    with transaction(engine) as session:
+        return store.add_study(session, name, definition, {"main": main, "practice": practice}, NOW)

@@ -1,0 +1,209 @@
+"""Both databases: schema, pragmas, transactions, and errors that say what to do."""
+
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from survey.database import build_engine, open_database, transaction
+from survey.errors import DatabaseError
+from survey.models import Base, ImageSet, Participant
+from tests.survey.conftest import NOW
+
+
+def add_set(engine: Engine, name: str, created_at: datetime = NOW) -> None:
+    with transaction(engine) as session:
+        session.add(
+            ImageSet(
+                name=name,
+                visibility="public",
+                taxonomy="korean5",
+                presentation={"한글": [1, None]},
+                created_at=created_at,
+            )
+        )
+
+
+def list_sets(engine: Engine) -> list[str]:
+    with transaction(engine, writes=False) as session:
+        return list(session.scalars(select(ImageSet.name).order_by(ImageSet.name)))
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Base.metadata) == []
+    assert set(inspect(engine).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+
+
+def test_opening_again_keeps_what_is_there(database_url: str) -> None:
+    for name in ("a", "b"):
+        engine = open_database(database_url)
+        add_set(engine, name)
+        engine.dispose()
+    engine = open_database(database_url)
+    assert list_sets(engine) == ["a", "b"]
+    engine.dispose()
+
+
+def test_processes_that_start_at_once_migrate_once(database_url: str) -> None:
+    engines: list[Engine] = []
+    gate = threading.Barrier(4)
+
+    def start() -> None:
+        gate.wait()
+        engines.append(open_database(database_url))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(engines) == 4
+    with engines[0].connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
+    for engine in engines:
+        engine.dispose()
+
+
+def test_a_database_of_a_newer_kfer_is_left_alone(database_url: str) -> None:
+    engine = open_database(database_url)
+    with transaction(engine) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+    engine.dispose()
+    with pytest.raises(DatabaseError, match=r"newer KFER \(schema ffff\).*knows up to 0001"):
+        open_database(database_url)
+
+
+def test_times_and_texts_come_back_as_they_went(engine: Engine) -> None:
+    seoul = timezone(timedelta(hours=9))
+    add_set(engine, "서울", datetime(2026, 11, 21, 21, 30, 15, 123456, tzinfo=seoul))
+    with transaction(engine, writes=False) as session:
+        row = session.scalars(select(ImageSet)).one()
+    assert row.created_at == datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
+    assert row.created_at.tzinfo == UTC
+    assert row.presentation == {"한글": [1, None]}
+
+
+def test_a_time_without_a_zone_is_refused(engine: Engine) -> None:
+    with pytest.raises(StatementError, match="names no zone"):
+        add_set(engine, "naive", datetime(2026, 11, 21))
+
+
+def test_a_block_that_fails_leaves_nothing(engine: Engine) -> None:
+    with pytest.raises(RuntimeError, match="half-way"), transaction(engine) as session:
+        session.add(Participant(id="a", language="ko", background={}, created_at=NOW))
+        session.flush()
+        raise RuntimeError("half-way")
+    with transaction(engine, writes=False) as session:
+        assert session.scalars(select(Participant)).all() == []
+
+
+def test_the_rules_of_the_tables_hold(engine: Engine) -> None:
+    add_set(engine, "twice")
+    with pytest.raises(IntegrityError):
+        add_set(engine, "twice")
+    with pytest.raises(IntegrityError), transaction(engine) as session:
+        session.execute(
+            text("INSERT INTO study_image (study_id, image_id, phase) VALUES (7, 'no', 'main')")
+        )
+
+
+def test_readers_see_no_writer_and_writers_wait(engine: Engine) -> None:
+    """Forty writers of one counter, each reading it first: none is refused, none overwrites."""
+    with transaction(engine) as session:
+        session.add(Participant(id="a", language="ko", background={"n": 0}, created_at=NOW))
+    errors: list[Exception] = []
+
+    def count() -> None:
+        try:
+            for _ in range(5):
+                with transaction(engine) as session:
+                    row = session.scalars(
+                        select(Participant).where(Participant.id == "a").with_for_update()
+                    ).one()
+                    row.background = {"n": row.background["n"] + 1}
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with transaction(engine, writes=False) as session:
+        assert session.get_one(Participant, "a").background == {"n": 40}
+
+
+def test_sqlite_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    with engine.connect() as connection:
+        values = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
+        }
+    assert values == {
+        "journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 5000, "synchronous": 2
+    }  # fmt: skip
+    engine.dispose()
+
+
+def test_a_locked_database_says_so_and_the_answer_can_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("survey.database.BUSY_MS", 50)
+    path = tmp_path / "a.sqlite"
+    engine = open_database(f"sqlite:///{path}")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseError, match=r"could not be saved \(database is locked\)") as caught:
+        add_set(engine, "a")
+    assert caught.value.korean.startswith("답을 저장하지 못했어요.")
+    other.execute("ROLLBACK")
+    other.close()
+    add_set(engine, "a")
+    assert list_sets(engine) == ["a"]
+    engine.dispose()
+
+
+def test_a_full_disk_says_so_and_nothing_is_half_written(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    add_set(engine, "a")
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DatabaseError, match=r"database or disk is full"):
+        add_set(engine, "b" * 90_000)
+    assert list_sets(engine) == ["a"]
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+    add_set(engine, "b")
+    assert list_sets(engine) == ["a", "b"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "is no database address; allowed are sqlite:///"),
+        ("mongodb://host/name", "is no database address"),
+        ("mysql+mysqldb://host/name", "needs the package MySQLdb"),
+        ("sqlite:////nowhere/at/all.sqlite", r"cannot be opened \(unable to open database file\)"),
+        ("postgresql://me:secret@127.0.0.1:1/x", r"me:\*\*\*@127.0.0.1:1/x cannot be opened"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_explained(url: str, message: str) -> None:
+    with pytest.raises(DatabaseError, match=message) as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_plain_postgresql_addresses_get_the_driver_that_is_installed() -> None:
+    assert build_engine("postgresql://me@host/x").driver == "psycopg"
