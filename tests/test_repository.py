@@ -16,7 +16,10 @@ import yaml
 from tests.processes import find_port, keep_environment, run_process, wait_until
 
 ROOT = Path(__file__).parents[1]
-REQUIREMENTS = ("requirements.txt", "training/requirements.txt", "tests/requirements.txt")
+REQUIREMENTS = tuple(
+    str(path.relative_to(ROOT))
+    for path in sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements.txt")])
+)
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,_-]+\])?==(?P<version>[0-9][A-Za-z0-9.+]*)")
 FER2013_PICTURE = re.compile(rb"(Training|PublicTest|PrivateTest)_\d{4,8}\.(jpg|png)")
 MAX_BUNDLE_BYTES = 20 * 10**6
