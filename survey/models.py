@@ -137,7 +137,7 @@ class Participation(Base):
     """One person's run through a study. The code itself is known to the participant alone.
 
     ``progress`` counts answered trials: they are answered in order, so it is also the position of
-    the current one.
+    the current one, unless the last answered one was ``reopened``.
     """
 
     __tablename__ = "participation"
@@ -148,6 +148,7 @@ class Participation(Base):
     code_hash: Mapped[str] = mapped_column(String(64), unique=True)
     seed: Mapped[int]
     progress: Mapped[int] = mapped_column(default=0)
+    reopened: Mapped[bool] = mapped_column(default=False)
     consent_version: Mapped[str] = mapped_column(String(64))
     consented_at: Mapped[datetime]
     started_at: Mapped[datetime]

@@ -118,13 +118,16 @@ def answer(engine: Engine, code: str, trial_id: str, response: NewResponse) -> S
                 f"{response.label!r:.40} cannot be answered; allowed are "
                 f"{', '.join(participation.study.definition.options)}."
             )
-        if trial.answer == response.label:
+        again = trial.position == participation.progress - 1
+        if trial.answer == response.label and not (again and participation.reopened):
             return _show_current(session, participation, answered=trial)
         _require_open(participation.study)
         if trial.position == participation.progress:
             store.add_response(session, participation, trial, response)
-        elif trial.position == participation.progress - 1 and participation.finished_at is None:
-            store.revise_response(session, trial, response)
+        elif again and participation.finished_at is None:
+            if trial.answer != response.label:
+                store.revise_response(session, trial, response)
+            store.reopen(session, participation, False)
         else:
             return _show_current(session, participation, note="not the current trial")
         session.flush()
@@ -133,16 +136,15 @@ def answer(engine: Engine, code: str, trial_id: str, response: NewResponse) -> S
 
 
 def back(engine: Engine, code: str) -> Step:
-    """The last answered trial once more, with its answer; practice cannot be gone back to."""
-    with transaction(engine, writes=False) as session:
+    """Open the last answered trial once more; practice cannot be gone back to."""
+    with transaction(engine) as session:
         participation = _get(session, code)
-        trial = store.find_trial(session, participation, participation.progress - 1)
-        current = _show_current(session, participation)
-        if trial is None or participation.finished_at is not None:
-            return current
-        if current.trial is not None and current.trial.phase != "practice" == trial.phase:
-            return current
-        return Step(participation, trial, current.trial)
+        last = store.find_trial(session, participation, participation.progress - 1)
+        current = store.find_trial(session, participation, participation.progress)
+        if last and current and (last.phase == "practice") == (current.phase == "practice"):
+            store.reopen(session, participation, True)
+            session.flush()
+        return _show_current(session, _get(session, code))
 
 
 def resume(engine: Engine, code: str, now: datetime) -> Step:
@@ -234,7 +236,7 @@ def _show_current(
     note: str | None = None,
 ) -> Step:
     trial, upcoming = (
-        store.find_trial(session, participation, participation.progress + ahead) for ahead in (0, 1)
+        store.find_trial(session, participation, participation.position + ahead) for ahead in (0, 1)
     )
     return Step(participation, trial, upcoming, answered, note)
 

@@ -124,7 +124,10 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class ParticipationRecord:
-    """Where somebody is in a study. ``progress`` trials of ``total`` are answered."""
+    """Where somebody is in a study. ``progress`` trials of ``total`` are answered.
+
+    ``reopened``: the last of them is on the screen again.
+    """
 
     id: int
     study: StudyRecord
@@ -132,8 +135,14 @@ class ParticipationRecord:
     practice: int
     total: int
     progress: int
+    reopened: bool
     last_seen_at: datetime
     finished_at: datetime | None
+
+    @property
+    def position(self) -> int:
+        """Of the current trial; ``total`` when all are answered."""
+        return self.progress - self.reopened
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,14 @@ class TrialRecord:
     image_id: str
     truth: str
     answer: str | None
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """What a link to a trial leads to. ``is_current``: it is that person's trial now, or next."""
+
+    image_id: str
+    is_current: bool
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from survey.records import (
     NewResponse,
     ParticipationRecord,
     PlannedTrial,
+    ShownImage,
     StudyDefinition,
     StudyRecord,
     TrialRecord,
@@ -107,6 +108,27 @@ def list_study_images(session: Session, study: StudyRecord, phase: str) -> list[
     return [Candidate(*row) for row in session.execute(query)]
 
 
+def find_shown(session: Session, trial_id: str) -> ShownImage | None:
+    row = session.execute(
+        select(
+            Trial.image_id,
+            Trial.position,
+            Participation.progress,
+            Participation.reopened,
+            Participation.finished_at,
+            Study.closed_at,
+        )
+        .join(Participation, Participation.id == Trial.participation_id)
+        .join(Study, Study.id == Participation.study_id)
+        .where(Trial.id == trial_id)
+    ).first()
+    if row is None:
+        return None
+    image_id, position, progress, reopened, finished_at, closed_at = row
+    over = finished_at is not None or closed_at is not None
+    return ShownImage(image_id, not over and position - progress + reopened in (0, 1))
+
+
 def find_jpeg(session: Session, image_id: str) -> bytes | None:
     return session.scalar(select(Image.jpeg).where(Image.id == image_id))
 
@@ -157,6 +179,7 @@ def find_participation(session: Session, code_hash: str) -> ParticipationRecord 
         practice=practice,
         total=total,
         progress=row.progress,
+        reopened=row.reopened,
         last_seen_at=row.last_seen_at,
         finished_at=row.finished_at,
     )
@@ -216,6 +239,7 @@ def add_response(
     )
     row = session.get_one(Participation, participation.id)
     row.progress = trial.position + 1
+    row.reopened = False
     row.last_seen_at = response.answered_at
     if row.progress == participation.total:
         row.finished_at = response.answered_at
@@ -227,6 +251,11 @@ def revise_response(session: Session, trial: TrialRecord, response: NewResponse)
     row.label = response.label
     row.revisions += 1
     row.answered_at = response.answered_at
+
+
+def reopen(session: Session, participation: ParticipationRecord, reopened: bool) -> None:
+    """Show the last answered trial again, or no longer."""
+    session.get_one(Participation, participation.id).reopened = reopened
 
 
 def touch(session: Session, participation: ParticipationRecord, now: datetime) -> None:
