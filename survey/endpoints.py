@@ -55,6 +55,8 @@ class Endpoints:
         if step.answered is not None and step.answered.phase == "practice":
             truth = step.answered.truth
             described["feedback"] = {"correct": label == truth, "label": truth}
+        if step.trial is None:
+            described["result"] = self.result(code)
         return described
 
     def back(self, code: str) -> dict[str, Any]:
@@ -65,6 +67,10 @@ class Endpoints:
         """The current trial, on whatever device, with fresh image links."""
         step = participation.resume(self._engine, code, self._tell_time())
         return {**self._describe(step), "last_seen_at": step.participation.last_seen_at.isoformat()}
+
+    def result(self, code: str) -> dict[str, Any]:
+        """The score, and those of models and people on the same images."""
+        return participation.get_result(self._engine, code).to_json()
 
     def withdraw(self, code: str) -> dict[str, Any]:
         """Delete everything of this person."""

@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from kfer.errors import KferError, PhotoError
 from kfer.labels import Taxonomy
 from kfer.photos import open_photo
-from survey import store
+from survey import studies
 from survey.database import transaction
 from survey.errors import ImageSetError
-from survey.models import VISIBILITIES, Image, ImageSet
-from survey.records import Candidate, StudyDefinition
+from survey.models import Image, ImageSet
+from survey.records import VISIBILITIES, Candidate, StudyDefinition
 from survey.sampling import find_shortage, plan_counts
 from survey.sources import Entry
 
@@ -157,26 +157,36 @@ def import_set(
     if not pictures:
         raise ImageSetError("None of the pictures can be imported; nothing was written.")
     with transaction(engine) as session:
-        if store.has_image_set(session, name):
+        if studies.has_image_set(session, name):
             raise ImageSetError(f"There already is an image set {name!r}; choose another name.")
-        session.add(
-            ImageSet(
-                name=name,
-                visibility=visibility,
-                taxonomy=taxonomy.name,
-                presentation=asdict(presentation),
-                created_at=now,
-                images=[
-                    Image(
-                        id=secrets.token_urlsafe(16),
-                        label=picture.label,
-                        person=picture.person,
-                        pixels_sha256=picture.pixels_sha256,
-                        width=presentation.size,
-                        height=presentation.size,
-                        jpeg=picture.jpeg,
-                    )
-                    for picture in pictures
-                ],
+        session.add(build_image_set(name, visibility, taxonomy, presentation, pictures, now))
+
+
+def build_image_set(
+    name: str,
+    visibility: str,
+    taxonomy: Taxonomy,
+    presentation: Presentation,
+    pictures: Sequence[Prepared],
+    now: datetime,
+) -> ImageSet:
+    """With images under random ids, not stored yet."""
+    return ImageSet(
+        name=name,
+        visibility=visibility,
+        taxonomy=taxonomy.name,
+        presentation=asdict(presentation),
+        created_at=now,
+        images=[
+            Image(
+                id=secrets.token_urlsafe(16),
+                label=picture.label,
+                person=picture.person,
+                pixels_sha256=picture.pixels_sha256,
+                width=presentation.size,
+                height=presentation.size,
+                jpeg=picture.jpeg,
             )
-        )
+            for picture in pictures
+        ],
+    )

@@ -18,9 +18,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-PHASES = ("practice", "main", "repeat", "attention")
-VISIBILITIES = ("public", "private")
-
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware in, aware out: SQLite forgets the zone, and a naive time is a mistake."""

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from survey import store
+from survey import store, studies
 from survey.database import transaction
 from survey.errors import ParticipationError, StudyError
 from survey.models import Participant, Participation
@@ -24,6 +24,7 @@ from survey.records import (
     StudyRecord,
     TrialRecord,
 )
+from survey.results import Result, build_result
 from survey.sampling import plan_trials
 
 CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: none looks like another
@@ -73,7 +74,7 @@ def start(
             )
         seed = secrets.randbits(31)
         practice, main, attention = (
-            store.list_study_images(session, study, phase)
+            studies.list_study_images(session, study, phase)
             for phase in ("practice", "main", "attention")
         )
         planned = plan_trials(practice, main, attention, study.definition, seed)
@@ -155,6 +156,26 @@ def resume(engine: Engine, code: str, now: datetime) -> Step:
         return step
 
 
+def get_result(engine: Engine, code: str) -> Result:
+    """Raises ParticipationError for a wrong code or a participation that is not finished."""
+    with transaction(engine, writes=False) as session:
+        participation = _get(session, code)
+        if participation.finished_at is None:
+            raise ParticipationError(
+                f"{participation.progress} of {participation.total} images are answered; the "
+                "result comes after the last.",
+                f"{participation.total}장 중 {participation.progress}장에 답하셨어요. 마지막 장 "
+                "다음에 결과를 볼 수 있어요.",
+            )
+        study = participation.study
+        return build_result(
+            study.definition,
+            store.list_answers(session, participation),
+            studies.list_model_answers(session, study),
+            store.list_scores(session, study),
+        )
+
+
 def withdraw(engine: Engine, code: str) -> int:
     """Delete everything of this person; returns the number of rows. The code is void afterwards."""
     with transaction(engine) as session:
@@ -203,7 +224,7 @@ def hash_consent(study: StudyRecord, language: str) -> str:
 
 
 def get_open_study(session: Session, name: str) -> StudyRecord:
-    study = store.find_study(session, name)
+    study = studies.find_study(session, name)
     if study is None:
         raise StudyError(f"There is no study {name!r:.60}.", "그런 설문은 없어요.")
     _require_open(study)

@@ -9,6 +9,7 @@ from typing import Any
 from kfer.labels import Taxonomy, get_taxonomy
 from survey.errors import StudyError
 
+VISIBILITIES = ("public", "private")
 CANNOT_TELL = "cannot_tell"
 REPEAT_GAP = 20  # trials at least between an image and its repeat
 
@@ -164,6 +165,25 @@ class ShownImage:
 
     image_id: str
     is_current: bool
+
+
+@dataclass(frozen=True)
+class HumanAnswer:
+    """What one person said of one image."""
+
+    image_id: str
+    truth: str
+    visibility: str
+    label: str
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """The most probable label of one model (name and revision) for one image."""
+
+    model: str
+    image_id: str
+    label: str
 
 
 @dataclass(frozen=True)

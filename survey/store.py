@@ -1,111 +1,22 @@
-"""Every query, as verbs. A session comes in, records go out; who may ask is decided elsewhere."""
+"""Participations and their answers in the database. Who may ask for what is decided elsewhere."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from survey.errors import StudyError
-from survey.models import (
-    Image,
-    ImageSet,
-    Participant,
-    Participation,
-    Response,
-    Study,
-    StudyImage,
-    Trial,
-)
+from survey import studies
+from survey.models import Image, ImageSet, Participant, Participation, Response, Study, Trial
 from survey.records import (
-    Candidate,
+    HumanAnswer,
     NewResponse,
     ParticipationRecord,
     PlannedTrial,
     ShownImage,
-    StudyDefinition,
     StudyRecord,
     TrialRecord,
 )
-
-# --- image sets and studies ---------------------------------------------------------------------
-
-
-def has_image_set(session: Session, name: str) -> bool:
-    return session.scalar(select(ImageSet.id).where(ImageSet.name == name)) is not None
-
-
-def list_candidates(
-    session: Session, taxonomy: str, sets: Iterable[str] | None = None
-) -> list[Candidate]:
-    """Images of every set with labels of that taxonomy, or of the named sets alone."""
-    query = (
-        select(Image.id, ImageSet.visibility, Image.label, Image.person)
-        .join(ImageSet)
-        .where(ImageSet.taxonomy == taxonomy)
-        .order_by(Image.id)
-    )
-    if sets is not None:
-        query = query.where(ImageSet.name.in_(list(sets)))
-    return [Candidate(*row) for row in session.execute(query)]
-
-
-def add_study(
-    session: Session,
-    name: str,
-    definition: StudyDefinition,
-    images: Mapping[str, Sequence[str]],
-    now: datetime,
-) -> StudyRecord:
-    """A study, or a new version of it. ``images`` are ids by phase."""
-    latest = session.scalar(select(func.max(Study.version)).where(Study.name == name)) or 0
-    study = Study(
-        name=name,
-        version=latest + 1,
-        definition=definition.to_json(),
-        created_at=now,
-        images=[
-            StudyImage(image_id=image_id, phase=phase)
-            for phase, ids in images.items()
-            for image_id in ids
-        ],
-    )
-    session.add(study)
-    session.flush()
-    return _to_study(study)
-
-
-def find_study(session: Session, name: str) -> StudyRecord | None:
-    """The newest version of that name."""
-    study = session.scalar(
-        select(Study).where(Study.name == name).order_by(Study.version.desc()).limit(1)
-    )
-    return None if study is None else _to_study(study)
-
-
-def list_studies(session: Session) -> list[StudyRecord]:
-    return [
-        _to_study(study) for study in session.scalars(select(Study).order_by(Study.name, Study.id))
-    ]
-
-
-def close_study(session: Session, study: StudyRecord, now: datetime) -> None:
-    """Nobody can start or go on; answers stay. Raises StudyError when it is closed already."""
-    row = session.get_one(Study, study.id)
-    if row.closed_at is not None:
-        raise StudyError(f"The study {study.name!r} was closed on {row.closed_at:%Y-%m-%d}.")
-    row.closed_at = now
-
-
-def list_study_images(session: Session, study: StudyRecord, phase: str) -> list[Candidate]:
-    query = (
-        select(Image.id, ImageSet.visibility, Image.label, Image.person)
-        .join(ImageSet)
-        .join(StudyImage, StudyImage.image_id == Image.id)
-        .where(StudyImage.study_id == study.id, StudyImage.phase == phase)
-        .order_by(Image.id)
-    )
-    return [Candidate(*row) for row in session.execute(query)]
 
 
 def find_shown(session: Session, trial_id: str) -> ShownImage | None:
@@ -127,13 +38,6 @@ def find_shown(session: Session, trial_id: str) -> ShownImage | None:
     image_id, position, progress, reopened, finished_at, closed_at = row
     over = finished_at is not None or closed_at is not None
     return ShownImage(image_id, not over and position - progress + reopened in (0, 1))
-
-
-def find_jpeg(session: Session, image_id: str) -> bytes | None:
-    return session.scalar(select(Image.jpeg).where(Image.id == image_id))
-
-
-# --- participations -----------------------------------------------------------------------------
 
 
 def add_participation(
@@ -174,7 +78,7 @@ def find_participation(session: Session, code_hash: str) -> ParticipationRecord 
     ).one()
     return ParticipationRecord(
         id=row.id,
-        study=_to_study(session.get_one(Study, row.study_id)),
+        study=studies.to_study(session.get_one(Study, row.study_id)),
         language=session.get_one(Participant, row.participant_id).language,
         practice=practice,
         total=total,
@@ -183,6 +87,38 @@ def find_participation(session: Session, code_hash: str) -> ParticipationRecord 
         last_seen_at=row.last_seen_at,
         finished_at=row.finished_at,
     )
+
+
+def list_answers(session: Session, participation: ParticipationRecord) -> list[HumanAnswer]:
+    """The current answers of one person in main trials."""
+    query = (
+        select(Image.id, Image.label, ImageSet.visibility, Response.label)
+        .select_from(Trial)
+        .join(Image, Image.id == Trial.image_id)
+        .join(ImageSet)
+        .join(Response, Response.trial_id == Trial.id)
+        .where(Trial.participation_id == participation.id, Trial.phase == "main")
+        .order_by(Trial.position)
+    )
+    return [HumanAnswer(*row) for row in session.execute(query)]
+
+
+def list_scores(session: Session, study: StudyRecord) -> list[int]:
+    """Right answers in main trials of everybody who finished that version of the study."""
+    query = (
+        select(func.count().filter(Response.label == Image.label))
+        .select_from(Participation)
+        .join(Trial, Trial.participation_id == Participation.id)
+        .join(Image, Image.id == Trial.image_id)
+        .join(Response, Response.trial_id == Trial.id)
+        .where(
+            Participation.study_id == study.id,
+            Participation.finished_at.is_not(None),
+            Trial.phase == "main",
+        )
+        .group_by(Participation.id)
+    )
+    return list(session.scalars(query))
 
 
 def find_trial(
@@ -275,9 +211,3 @@ def delete_participation(session: Session, participation: ParticipationRecord) -
     session.delete(person)
     session.flush()
     return (answers or 0) + participation.total + 2
-
-
-def _to_study(row: Study) -> StudyRecord:
-    return StudyRecord(
-        row.id, row.name, row.version, StudyDefinition(**row.definition), row.closed_at
-    )

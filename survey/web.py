@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from survey import store
+from survey import store, studies
 from survey.database import transaction
 from survey.errors import DatabaseError
 from survey.links import PREFIX, Signer
@@ -51,7 +51,7 @@ def _find_image(engine: Engine, signer: Signer, token: str) -> tuple[int, bytes]
             return 404, b""
         if not found.is_current:
             return 403, b""
-        jpeg = store.find_jpeg(session, found.image_id)
+        jpeg = studies.find_jpeg(session, found.image_id)
     return (404, b"") if jpeg is None else (200, pad(jpeg))
 
 

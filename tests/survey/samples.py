@@ -6,7 +6,7 @@ from PIL import Image as Picture
 from sqlalchemy import Engine
 
 from kfer.labels import get_taxonomy
-from survey import store
+from survey import studies
 from survey.database import transaction
 from survey.models import Image, ImageSet
 from survey.records import StudyDefinition, StudyRecord
@@ -62,4 +62,6 @@ def add_study(
     ]
     practice = add_images(engine, "public", 1, f"{name}-practice-")[: definition.practice]
     with transaction(engine) as session:
-        return store.add_study(session, name, definition, {"main": main, "practice": practice}, NOW)
+        return studies.add_study(
+            session, name, definition, {"main": main, "practice": practice}, NOW
+        )

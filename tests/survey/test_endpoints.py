@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from survey import links, store
+from survey import links, studies
 from survey.database import transaction
 from survey.endpoints import Endpoints
 from survey.errors import ParticipationError
@@ -115,7 +115,7 @@ def test_hidden_trials_look_like_all_others(engine: Engine) -> None:
     assert {(trial["phase"], trial["total"]) for trial in trials} == {("main", 45)}
     assert [trial["position"] for trial in trials] == list(range(1, 46))
     with transaction(engine, writes=False) as session:
-        assert len(store.list_study_images(session, study, "main")) == 40
+        assert len(studies.list_study_images(session, study, "main")) == 40
 
 
 def test_what_comes_out_of_turn_is_noted(endpoints: Endpoints) -> None:
@@ -214,9 +214,9 @@ def test_after_withdrawal_and_closing_nothing_is_shown(
     endpoints.withdraw(gone["code"])
     assert client.get(gone["trial"]["image_url"]).status_code == 404
     with transaction(engine) as session:
-        study = store.find_study(session, "small")
+        study = studies.find_study(session, "small")
         assert study is not None
-        store.close_study(session, study, NOW)
+        studies.close_study(session, study, NOW)
     assert client.get(open_["trial"]["image_url"]).status_code == 403
 
 

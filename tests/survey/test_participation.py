@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select
 
-from survey import participation, store
+from survey import participation, studies
 from survey.database import transaction
 from survey.errors import ParticipationError, StudyError
 from survey.models import Base, Participant, Participation, Response, Trial
@@ -260,9 +260,9 @@ def test_a_study_that_is_not_there_or_closed_cannot_be_taken_part_in(study_engin
     code, step = start(study_engine)
     after = answer(study_engine, code, step)
     with transaction(study_engine) as session:
-        study = store.find_study(session, "small")
+        study = studies.find_study(session, "small")
         assert study is not None
-        store.close_study(session, study, NOW)
+        studies.close_study(session, study, NOW)
     with pytest.raises(StudyError, match="is closed"):
         start(study_engine)
     with pytest.raises(StudyError, match="is closed; answers given before are kept"):
@@ -274,13 +274,13 @@ def test_a_study_that_is_not_there_or_closed_cannot_be_taken_part_in(study_engin
 def test_a_new_version_leaves_old_participations_alone(study_engine: Engine) -> None:
     code, step = start(study_engine)
     with transaction(study_engine) as session:
-        old = store.find_study(session, "small")
+        old = studies.find_study(session, "small")
         assert old is not None
         ids = {
-            phase: [image.id for image in store.list_study_images(session, old, phase)]
+            phase: [image.id for image in studies.list_study_images(session, old, phase)]
             for phase in ("practice", "main")
         }
-        new = store.add_study(session, "small", SMALL, ids, NOW)
+        new = studies.add_study(session, "small", SMALL, ids, NOW)
     assert (old.version, new.version) == (1, 2)
     assert answer(study_engine, code, step).participation.study == old
     assert start(study_engine)[1].participation.study == new

@@ -1,0 +1,89 @@
+"""One person's result: their score beside the models' and everybody's on the same images. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from survey.records import VISIBILITIES, HumanAnswer, ModelAnswer, StudyDefinition
+
+ENOUGH_PEOPLE = 5  # from how many on averages are shown: fewer would tell about single people
+
+
+@dataclass(frozen=True)
+class Part:
+    """Right answers of one person, and of each model, to the images of one kind."""
+
+    score: int
+    total: int
+    models: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"score": self.score, "total": self.total, "models": self.models}
+
+
+@dataclass(frozen=True)
+class Result:
+    """``mean`` and ``percentile`` (0-100, ties counted half) are None with too few people."""
+
+    whole: Part
+    people: int
+    mean: float | None
+    percentile: float | None
+    by_label: dict[str, Part]
+    by_visibility: dict[str, Part]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.whole.to_json(),
+            "people": {"n": self.people, "mean": self.mean, "percentile": self.percentile},
+            "by_label": {name: part.to_json() for name, part in self.by_label.items()},
+            "by_visibility": {name: part.to_json() for name, part in self.by_visibility.items()},
+        }
+
+
+def build_result(
+    definition: StudyDefinition,
+    answers: Sequence[HumanAnswer],
+    model_answers: Iterable[ModelAnswer],
+    scores: Sequence[int],
+) -> Result:
+    """``scores`` are those of everybody who finished, this person's among them.
+
+    A model counts where it has answered every one of the images.
+    """
+    said: dict[str, dict[str, str]] = {}
+    for answer in model_answers:
+        said.setdefault(answer.model, {})[answer.image_id] = answer.label
+    whole = {image.image_id for image in answers}
+    complete = {model: labels for model, labels in said.items() if whole <= set(labels)}
+
+    def build_part(part: Sequence[HumanAnswer]) -> Part:
+        return Part(
+            score=sum(answer.label == answer.truth for answer in part),
+            total=len(part),
+            models={
+                model: sum(labels[answer.image_id] == answer.truth for answer in part)
+                for model, labels in complete.items()
+            },
+        )
+
+    own = build_part(answers)
+    enough = len(scores) >= ENOUGH_PEOPLE
+    below = sum(score < own.score for score in scores)
+    ties = sum(score == own.score for score in scores)
+    return Result(
+        whole=own,
+        people=len(scores),
+        mean=sum(scores) / len(scores) if enough else None,
+        percentile=100 * (below + ties / 2) / len(scores) if enough else None,
+        by_label={
+            label: build_part([answer for answer in answers if answer.truth == label])
+            for label in definition.labels.labels
+        },
+        by_visibility={
+            visibility: build_part(
+                [answer for answer in answers if answer.visibility == visibility]
+            )
+            for visibility in VISIBILITIES
+        },
+    )

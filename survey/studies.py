@@ -1,0 +1,170 @@
+"""Image sets, studies and frozen predictions in the database: session in, records out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from survey.errors import StudyError
+from survey.models import FrozenPrediction, Image, ImageSet, Study, StudyImage
+from survey.records import Candidate, ModelAnswer, StudyDefinition, StudyRecord
+
+
+def has_image_set(session: Session, name: str) -> bool:
+    return session.scalar(select(ImageSet.id).where(ImageSet.name == name)) is not None
+
+
+def list_candidates(
+    session: Session, taxonomy: str, sets: Iterable[str] | None = None
+) -> list[Candidate]:
+    """Images of every set with labels of that taxonomy, or of the named sets alone."""
+    query = (
+        select(Image.id, ImageSet.visibility, Image.label, Image.person)
+        .join(ImageSet)
+        .where(ImageSet.taxonomy == taxonomy)
+        .order_by(Image.id)
+    )
+    if sets is not None:
+        query = query.where(ImageSet.name.in_(list(sets)))
+    return [Candidate(*row) for row in session.execute(query)]
+
+
+def add_study(
+    session: Session,
+    name: str,
+    definition: StudyDefinition,
+    images: Mapping[str, Sequence[str]],
+    now: datetime,
+) -> StudyRecord:
+    """A study, or a new version of it. ``images`` are ids by phase."""
+    latest = session.scalar(select(func.max(Study.version)).where(Study.name == name)) or 0
+    study = Study(
+        name=name,
+        version=latest + 1,
+        definition=definition.to_json(),
+        created_at=now,
+        images=[
+            StudyImage(image_id=image_id, phase=phase)
+            for phase, ids in images.items()
+            for image_id in ids
+        ],
+    )
+    session.add(study)
+    session.flush()
+    return to_study(study)
+
+
+def find_study(session: Session, name: str) -> StudyRecord | None:
+    """The newest version of that name."""
+    study = session.scalar(
+        select(Study).where(Study.name == name).order_by(Study.version.desc()).limit(1)
+    )
+    return None if study is None else to_study(study)
+
+
+def list_studies(session: Session) -> list[StudyRecord]:
+    return [
+        to_study(study) for study in session.scalars(select(Study).order_by(Study.name, Study.id))
+    ]
+
+
+def close_study(session: Session, study: StudyRecord, now: datetime) -> None:
+    """Nobody can start or go on; answers stay. Raises StudyError when it is closed already."""
+    row = session.get_one(Study, study.id)
+    if row.closed_at is not None:
+        raise StudyError(f"The study {study.name!r} was closed on {row.closed_at:%Y-%m-%d}.")
+    row.closed_at = now
+
+
+def list_study_images(session: Session, study: StudyRecord, phase: str) -> list[Candidate]:
+    query = (
+        select(Image.id, ImageSet.visibility, Image.label, Image.person)
+        .join(ImageSet)
+        .join(StudyImage, StudyImage.image_id == Image.id)
+        .where(StudyImage.study_id == study.id, StudyImage.phase == phase)
+        .order_by(Image.id)
+    )
+    return [Candidate(*row) for row in session.execute(query)]
+
+
+def find_jpeg(session: Session, image_id: str) -> bytes | None:
+    return session.scalar(select(Image.jpeg).where(Image.id == image_id))
+
+
+def list_unpredicted(session: Session, taxonomy: str, model: str, revision: str) -> list[str]:
+    """Images of sets in that taxonomy without a prediction of that model, by id."""
+    predicted = select(FrozenPrediction.image_id).where(
+        FrozenPrediction.model == model,
+        FrozenPrediction.revision == revision,
+        FrozenPrediction.taxonomy == taxonomy,
+    )
+    query = (
+        select(Image.id)
+        .join(ImageSet)
+        .where(ImageSet.taxonomy == taxonomy, Image.id.not_in(predicted))
+        .order_by(Image.id)
+    )
+    return list(session.scalars(query))
+
+
+def add_predictions(
+    session: Session,
+    answers: Mapping[str, Mapping[str, float]],
+    model: str,
+    revision: str,
+    taxonomy: str,
+    now: datetime,
+) -> None:
+    """``answers`` are probabilities by label, by image. What another was quicker with is kept."""
+    there = set(
+        session.scalars(
+            select(FrozenPrediction.image_id).where(
+                FrozenPrediction.image_id.in_(list(answers)),
+                FrozenPrediction.model == model,
+                FrozenPrediction.revision == revision,
+                FrozenPrediction.taxonomy == taxonomy,
+            )
+        )
+    )
+    session.add_all(
+        FrozenPrediction(
+            image_id=image_id,
+            model=model,
+            revision=revision,
+            taxonomy=taxonomy,
+            probabilities=dict(probabilities),
+            created_at=now,
+        )
+        for image_id, probabilities in answers.items()
+        if image_id not in there
+    )
+
+
+def list_model_answers(session: Session, study: StudyRecord) -> list[ModelAnswer]:
+    """The most probable label of every model for every main image of the study."""
+    query = (
+        select(
+            FrozenPrediction.model,
+            FrozenPrediction.revision,
+            FrozenPrediction.image_id,
+            FrozenPrediction.probabilities,
+        )
+        .join(StudyImage, StudyImage.image_id == FrozenPrediction.image_id)
+        .where(
+            StudyImage.study_id == study.id,
+            StudyImage.phase == "main",
+            FrozenPrediction.taxonomy == study.definition.taxonomy,
+        )
+        .order_by(FrozenPrediction.id)
+    )
+    return [
+        ModelAnswer(f"{model}@{revision}", image_id, max(probs, key=probs.__getitem__))
+        for model, revision, image_id, probs in session.execute(query)
+    ]
+
+
+def to_study(row: Study) -> StudyRecord:
+    return StudyRecord(
+        row.id, row.name, row.version, StudyDefinition(**row.definition), row.closed_at
+    )
