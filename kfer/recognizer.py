@@ -4,12 +4,14 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from kfer.bundle import Bundle, load_bundle
 from kfer.classifier import Classifier
 from kfer.errors import BundleError
 from kfer.faces import Detector, build_detector
 from kfer.hub import locate_model
-from kfer.labels import get_taxonomy
+from kfer.labels import Taxonomy, get_taxonomy
 from kfer.photos import Photo
 from kfer.pipeline import Analysis, analyze
 
@@ -54,6 +56,25 @@ class Recognizer:
         wanted = get_taxonomy(taxonomy) if taxonomy else None
         bundle.find_head(wanted or bundle.default_taxonomy)
         return analyze(photo, self._classifier(bundle), self._detector(detector), wanted)
+
+    def predict(
+        self, images: Sequence[Image.Image], taxonomy: Taxonomy, model: str | None = None
+    ) -> list[dict[str, float]]:
+        """Probabilities by label for each RGB image: of its largest face, or of the whole image.
+
+        Raises BundleError or TaxonomyError for what is not to be had.
+        """
+        bundle = self.find_bundle(model)
+        bundle.find_head(taxonomy)
+        classifier, detector = self._classifier(bundle), self._detector("mtcnn")
+        answers = []
+        for image in images:
+            photo = Photo(image, *image.size)
+            readings = analyze(photo, classifier, detector, taxonomy).readings
+            largest = max(readings, key=lambda reading: reading.face.box[2] * reading.face.box[3])
+            probabilities = largest.prediction.probabilities
+            answers.append(dict(zip(taxonomy.labels, probabilities, strict=True)))
+        return answers
 
     def warm_up(self) -> None:
         """Build the default model and detector now, so that the first photo need not wait."""

@@ -22,6 +22,14 @@ BUSY_MS = 5000  # how long a writer waits for another
 _MIGRATION_LOCK = 7_351_942_011  # any number that nothing else locks on a PostgreSQL server
 
 
+def locate_database(url: str | None, data_dir: Path) -> str:
+    """The configured one, or a SQLite file in the data folder, which is made."""
+    if url:
+        return url
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{data_dir / 'kfer.sqlite'}"
+
+
 def open_database(url: str) -> Engine:
     """An engine on an up-to-date schema. Raises DatabaseError, which never shows a password."""
     engine = build_engine(url)

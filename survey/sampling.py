@@ -5,7 +5,7 @@ Pure: the same arguments give the same answer on every machine.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from survey.errors import StudyError
 from survey.records import REPEAT_GAP, Candidate, PlannedTrial, StudyDefinition
@@ -63,19 +63,29 @@ def choose_images(
     for stratum, count in sorted(wanted.items()):
         pool = sorted((c for c in candidates if c.stratum == stratum), key=lambda c: c.id)
         draw.shuffle(pool)
-        chosen += _take_turns(pool)[:count]
+        chosen += _take_turns(pool, lambda c: c.person or c.id)[:count]
     return chosen
 
 
-def _take_turns(pool: Sequence[Candidate]) -> list[Candidate]:
-    """First one image of every person, then a second of every person that has one, and so on."""
+def choose_practice(candidates: Sequence[Candidate], count: int, seed: int) -> list[Candidate]:
+    """``count`` images, the emotions in turn. Raises StudyError when there are too few."""
+    pool = sorted(candidates, key=lambda candidate: candidate.id)
+    if len(pool) < count:
+        raise StudyError(f"practice needs {count} images, but its set has {len(pool)}.")
+    random.Random(seed).shuffle(pool)
+    return _take_turns(pool, lambda candidate: candidate.label)[:count]
+
+
+def _take_turns(
+    pool: Sequence[Candidate], name_group: Callable[[Candidate], str]
+) -> list[Candidate]:
+    """First one image of every group, then a second of every group that has one, and so on."""
     seen: dict[str, int] = defaultdict(int)
     turns = []
     for candidate in pool:
-        person = candidate.person or candidate.id
-        turns.append(seen[person])
-        seen[person] += 1
-    return [pool[index] for index in sorted(range(len(pool)), key=lambda index: turns[index])]
+        turns.append(seen[name_group(candidate)])
+        seen[name_group(candidate)] += 1
+    return [pool[index] for index in sorted(range(len(pool)), key=turns.__getitem__)]
 
 
 def draw_order(images: Sequence[Candidate], draw: random.Random) -> list[Candidate]:

@@ -7,6 +7,7 @@ import typer
 from typer.main import get_command
 
 import kfer.cli
+import survey.cli
 import training.cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,10 +18,8 @@ def list_commands(app: typer.Typer) -> list[str]:
     return list(get_command(app).commands)  # type: ignore[attr-defined]
 
 
-COMMANDS = [
-    *(("kfer", name) for name in list_commands(kfer.cli.app)),
-    *(("training", name) for name in list_commands(training.cli.app)),
-]
+APPS = {"kfer": kfer.cli.app, "survey": survey.cli.app, "training": training.cli.app}
+COMMANDS = [(package, name) for package, app in APPS.items() for name in list_commands(app)]
 
 
 @pytest.mark.parametrize(("package", "name"), COMMANDS)
@@ -30,8 +29,7 @@ def test_readme_shows_every_command(package: str, name: str) -> None:
 
 @pytest.mark.parametrize(("package", "name"), COMMANDS)
 def test_every_command_and_option_has_help(package: str, name: str) -> None:
-    app = {"kfer": kfer.cli.app, "training": training.cli.app}[package]
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = get_command(APPS[package]).commands[name]  # type: ignore[attr-defined]
     assert command.help
     silent = [option.name for option in command.params if not getattr(option, "help", None)]
     assert silent == []

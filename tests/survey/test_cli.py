@@ -1,0 +1,182 @@
+"""The commands as a researcher types them, in a process where that matters, else in this one."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from survey import demo_study, participation, studies
+from survey.cli import app
+from survey.database import open_database, transaction
+from survey.models import FrozenPrediction
+from tests.processes import keep_environment
+from tests.survey.conftest import NOW
+from tests.survey.samples import LABELS
+from tests.survey.test_image_sets import draw, write
+
+DEFINITION = """
+size = 10
+practice = 2
+[title]
+ko = "작은 설문"
+[consent]
+ko = "동의해요."
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KFER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("KFER_DATABASE_URL", raising=False)
+    monkeypatch.delenv("KFER_MODEL", raising=False)
+    return tmp_path
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def write_pictures(folder: Path, per_label: int, seed: int) -> Path:
+    return write(
+        folder,
+        {
+            f"{label}/{index}.png": draw(seed + 100 * at + index)
+            for at, label in enumerate(LABELS)
+            for index in range(per_label)
+        },
+    )
+
+
+def import_all(data: Path) -> None:
+    for name, visibility, seed in (("open", "public", 0), ("team", "private", 1000)):
+        result = call(
+            "import", name, write_pictures(data / name, 1, seed), "--visibility", visibility
+        )
+        assert result.exit_code == 0, result.output
+    practice = write_pictures(data / "practice", 1, 2000)
+    assert call("import", "warm-up", practice, "--visibility", "public").exit_code == 0
+    (data / "study.toml").write_text(DEFINITION, encoding="utf-8")
+
+
+def test_from_folders_to_a_study_that_can_be_taken_part_in_and_closed(data: Path) -> None:
+    import_all(data)
+    create = ("studies", "create", "mine", "--definition", data / "study.toml")
+    created = call(*create, "--practice", "warm-up")
+    assert created.output == "mine: version 1 is open, 10 images.\n"
+    assert "mine: version 2" in call(*create, "--practice", "warm-up").output
+    engine = open_database(f"sqlite:///{data / 'data' / 'kfer.sqlite'}")
+    code, step = participation.start(engine, "mine", True, "ko", {}, NOW)
+    assert (step.participation.study.version, step.participation.total) == (2, 12)
+    with transaction(engine, writes=False) as session:
+        study = studies.find_study(session, "mine")
+        assert study is not None
+        main = studies.list_study_images(session, study, "main")
+    assert {image.stratum for image in main} == {
+        (visibility, label) for visibility in ("public", "private") for label in LABELS
+    }
+    assert call("studies", "close", "mine").output == "mine: version 2 is closed.\n"
+    listed = call("studies", "list").output.splitlines()
+    assert listed[0] == "mine\tversion 1\tkorean5\t10 images\topen\t0 finished"
+    assert re.fullmatch(r"mine\tversion 2\t.*\tclosed \d{4}-\d\d-\d\d\t0 finished", listed[1])
+    assert call("withdraw", code).output == "14 rows deleted.\n"
+    assert call("withdraw", code).exit_code == 1
+    engine.dispose()
+
+
+def test_the_report_comes_before_anything_is_written(data: Path) -> None:
+    source = write_pictures(data / "set", 2, 0)
+    write(source, {"기쁨/copy.png": draw(0), "불안/x.png": draw(9), "슬픔/bad.png": b"x"})
+    (data / "unfit.txt").write_text("# judged by eye\n중립/1.png\n", encoding="utf-8")
+    private = ("import", "a", source, "--visibility", "private")
+    result = call(*private, "--exclude", data / "unfit.txt", "--dry-run")
+    assert result.exit_code == 0
+    for line in (
+        "9 pictures can be imported.",
+        "  중립\t1",
+        "4 stay out:",
+        "  불안/x.png: unknown label '불안'",
+        "  중립/1.png: excluded",
+        "A balanced study of 100 still lacks: 10 기쁨 (public), 10 당황 (public)",
+        "8 기쁨 (private)",
+        "Nothing was written (--dry-run).",
+    ):
+        assert line in result.output
+    assert "There is no study" in call("studies", "close", "a").stderr
+    assert call(*private).exit_code == 0
+
+
+@pytest.mark.slow
+def test_predictions_of_the_bundled_model_are_frozen_once(data: Path) -> None:
+    import_all(data)
+    first = call("freeze")
+    assert first.exit_code == 0, first.output
+    assert re.search(r"kfer-default@[0-9a-f]{12}: 15 predictions frozen\.", first.output)
+    assert ": 0 predictions frozen." in call("freeze").output
+    engine = open_database(f"sqlite:///{data / 'data' / 'kfer.sqlite'}")
+    with transaction(engine, writes=False) as session:
+        for row in session.query(FrozenPrediction):
+            assert list(row.probabilities) == list(LABELS)
+            assert sum(row.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    engine.dispose()
+
+
+@pytest.mark.slow
+def test_faces_can_be_cut_out_at_the_import(data: Path) -> None:
+    faces = [demo_study.FOLDER / f"s{number:03}.webp" for number in (1, 2, 3)]
+    source = write(data / "faces", {f"joy/{face.name}": face.read_bytes() for face in faces})
+    write(source, {"joy/nobody.png": draw(1)})
+    result = call("import", "a", source, "--visibility", "public", "--face", "--grey", "--size", 96)
+    assert result.exit_code == 0, result.output
+    assert "Imported 3 pictures" in result.output
+    assert "joy/nobody.png: no face found" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("import", "a", "nowhere", "--visibility", "public"), 1, "There is no folder or zip"),
+        (("import", "a", "nowhere", "--visibility", "secret"), 2, "Invalid value"),
+        (("import", "a", "nowhere"), 2, "Missing option"),
+        (("import", "a", ".", "--visibility", "public", "--size", "5"), 1, "size must be from 32"),
+        (("import", "a", ".", "--visibility", "public", "--exclude", "no"), 1, "--exclude no:"),
+        (("studies", "create", "a", "--definition", "no.toml"), 1, "cannot be read as TOML"),
+        (("studies", "close", "a"), 1, "There is no study 'a'; see: python -m survey studies"),
+        (("freeze", "--model", "nowhere"), 1, "There is no model folder 'nowhere'"),
+        (("withdraw", "0000-0000-0000"), 1, "This code is not known"),
+    ],
+)
+@pytest.mark.usefixtures("data")
+def test_what_cannot_be_done_is_said_in_one_line(
+    arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    result = call(*arguments)
+    assert result.exit_code == status
+    assert message in re.sub(r"\s+", " ", result.stderr)
+    assert "Traceback" not in result.output
+
+
+def test_a_study_needs_the_images_that_it_asks_for(data: Path) -> None:
+    import_all(data)
+    create = ("studies", "create", "mine", "--definition", data / "study.toml")
+    assert "--practice names the set" in call(*create).stderr
+    assert "there is no image set 'no'" in call(*create, "--practice", "no").stderr
+    few = call(*create, "--practice", "warm-up", "--set", "team")
+    assert few.exit_code == 1
+    assert "missing 1 기쁨 (public), 1 당황 (public)" in few.stderr
+    (data / "study.toml").write_text(DEFINITION.replace("10", "11", 1) + "\n[extra]\n")
+    assert "study.toml: unknown setting extra" in call(*create, "--practice", "warm-up").stderr
+    assert call("studies", "list").output == ""
+
+
+def test_help_loads_no_torch_and_no_database() -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "survey", "--help"],
+        env=keep_environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for library in ("torch", "sqlalchemy", "gradio", "alembic"):
+        assert not re.search(rf"\|\s+{library}$", result.stderr, re.MULTILINE)
+    for command in ("import", "studies", "freeze", "withdraw"):
+        assert command in result.stdout
