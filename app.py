@@ -8,15 +8,21 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 from starlette.routing import BaseRoute
 
-from kfer import ui
+import kfer.ui
+import kfer.web
+import survey.ui
+import survey.web
 from kfer.errors import KferError
 from kfer.recognizer import Recognizer, locate_bundle
-from kfer.web import MAX_BYTES, build_routes
+from survey.endpoints import Endpoints
+from survey.setup import open_survey
 
 FONTS = ["Pretendard", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "sans-serif"]
 CACHE_SECONDS = (60, 300)  # how often outputs are looked through, and how old they may grow
@@ -30,6 +36,8 @@ class Settings:
     port: int
     model: str | None
     data_dir: Path
+    database_url: str | None = None
+    secret: str | None = None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -42,6 +50,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         port=int(port),
         model=environment.get("KFER_MODEL") or None,
         data_dir=Path(environment.get("KFER_DATA_DIR") or "data"),
+        database_url=environment.get("KFER_DATABASE_URL") or None,
+        secret=environment.get("KFER_SECRET") or None,
     )
 
 
@@ -56,15 +66,23 @@ def build_recognizer(model: str | None) -> tuple[Recognizer, KferError | None]:
         return Recognizer([bundled]), error
 
 
-def build_app(recognizer: Recognizer, missing: KferError | None) -> gr.Blocks:
+def tell_time() -> datetime:
+    return datetime.now(UTC)
+
+
+def build_app(recognizer: Recognizer, missing: KferError | None, endpoints: Endpoints) -> gr.Blocks:
     blocks = gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS)
     with blocks:
-        ui.build_header()
-        with gr.Tab("표정 분석 · Analyze"):
-            ui.build_tab(recognizer, missing)
-        with gr.Tab("모델과 데이터 · About"):
-            ui.build_about_tab(recognizer)
-        ui.register_api(recognizer)
+        kfer.ui.build_header()
+        with gr.Tabs(overflow_behavior="wrap"):  # on a phone, all tabs stay in sight
+            with gr.Tab("표정 분석 · Analyze"):
+                kfer.ui.build_tab(recognizer, missing)
+            with gr.Tab("설문 참여 · Take part"):
+                survey.ui.build_tab()
+            with gr.Tab("모델과 데이터 · About"):
+                kfer.ui.build_about_tab(recognizer)
+        kfer.ui.register_api(recognizer)
+        survey.ui.register_api(endpoints)
     blocks.queue(max_size=64, default_concurrency_limit=8)
     return blocks
 
@@ -76,8 +94,8 @@ def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> No
         server_port=settings.port,
         app_kwargs={"routes": routes},
         theme=gr.themes.Soft(font=FONTS, font_mono=["monospace"]),
-        css_paths=[ui.CSS],
-        max_file_size=MAX_BYTES,
+        css_paths=[kfer.ui.CSS, survey.ui.CSS],
+        max_file_size=kfer.web.MAX_BYTES,
         blocked_paths=[str(settings.data_dir.resolve())],
         footer_links=[],
         run_history=False,
@@ -100,13 +118,18 @@ def main() -> None:
         sys.exit(_complain(str(error), 2))
     try:
         recognizer, missing = build_recognizer(settings.model)
+        study = open_survey(settings.database_url, settings.data_dir, settings.secret, tell_time)
     except KferError as error:
         sys.exit(_complain(str(error), 1))
     if missing:
         _complain(f"the bundled model is used instead of KFER_MODEL: {missing}", 0)
-    blocks = build_app(recognizer, missing)
+    blocks = build_app(recognizer, missing, study.endpoints)
+    routes = [
+        *kfer.web.build_routes(recognizer),
+        *survey.web.build_routes(study.engine, study.signer, study.endpoints),
+    ]
     try:
-        launch(blocks, settings, build_routes(recognizer))
+        launch(blocks, settings, routes)
     except OSError as error:
         sys.exit(
             _complain(
@@ -118,6 +141,9 @@ def main() -> None:
     sys.stderr.write(f"KFER: http://{settings.host}:{settings.port}\n")
     try:
         recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
+        for bundle in recognizer.bundles.values():
+            predict = partial(recognizer.predict, model=bundle.identity)
+            study.freeze_demo(predict, bundle.name, bundle.revision)
     except KferError as error:
         blocks.close()
         sys.exit(_complain(str(error), 1))

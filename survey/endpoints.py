@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from survey import participation
+from survey import participation, studies
+from survey.database import transaction
 from survey.errors import ParticipationError
 from survey.links import Signer
 from survey.participation import Step, build_response
@@ -24,6 +25,24 @@ class Endpoints:
         self._engine = engine
         self._signer = signer
         self._tell_time = tell_time
+
+    def study(self, name: str | None = None) -> dict[str, Any]:
+        """What the page says before somebody starts: the named study, or the one that is on."""
+        with transaction(self._engine, writes=False) as session:
+            if name:
+                study = participation.get_open_study(session, name)
+            else:
+                study = studies.get_current_study(session)
+        definition = study.definition
+        shown = [name_options(definition.labels, language) for language in ("ko", "en")]
+        return {
+            "name": study.name,
+            "title": _pair(definition.title),
+            "consent": _pair(definition.consent),
+            "languages": list(definition.languages),
+            "demo": definition.demo,
+            "labels": {label: [names[label] for names in shown] for label in definition.options},
+        }
 
     def start(
         self,
@@ -101,6 +120,12 @@ class Endpoints:
             "labels": name_options(definition.labels, taking_part.language),
             "answer": trial.answer,
         }
+
+
+def _pair(texts: Mapping[str, str]) -> list[str]:
+    """Korean and English; a study in one language says the same in both."""
+    only = next(iter(texts.values()))
+    return [texts.get("ko", only), texts.get("en", only)]
 
 
 def check_background(background: Any) -> dict[str, str]:

@@ -63,6 +63,18 @@ def find_study(session: Session, name: str) -> StudyRecord | None:
     return None if study is None else to_study(study)
 
 
+def get_current_study(session: Session) -> StudyRecord:
+    """The newest open study, the demo only where there is no other. Raises StudyError if none."""
+    query = select(Study).where(Study.closed_at.is_(None)).order_by(Study.id.desc())
+    newest: dict[str, StudyRecord] = {}
+    for study in session.scalars(query):
+        newest.setdefault(study.name, to_study(study))
+    found = sorted(newest.values(), key=lambda study: (study.definition.demo, -study.id))
+    if not found:
+        raise StudyError("No study is open.", "지금 열린 설문이 없어요.")
+    return found[0]
+
+
 def list_studies(session: Session) -> list[StudyRecord]:
     return [
         to_study(study) for study in session.scalars(select(Study).order_by(Study.name, Study.id))

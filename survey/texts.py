@@ -1,7 +1,125 @@
-"""Texts that the survey's answers carry in both languages; those of its screens come with them."""
+"""Every text of the survey's screens, Korean and English side by side."""
 
 from kfer.labels import Taxonomy
 from survey.records import CANNOT_TELL
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "체험용 설문이에요. 답은 다른 연구의 답과 섞지 않아요.",
+        "This is a demonstration. Its answers are never mixed with another study's.",
+    ),
+    "agree": (
+        "만 18세 이상이고, 위 내용을 읽고 참여에 동의해요.",
+        "I am 18 or older, have read this, and agree to take part.",
+    ),
+    "begin": ("시작하기", "Begin"),
+    "go_on": ("계속하기", "Go on"),
+    "have_code": ("이어서 할 코드가 있어요", "I have a code to go on with"),
+    "code": ("참여 코드", "Your code"),
+    "resume": ("이어서 하기", "Go on"),
+    "anew": ("처음부터 하기", "Start anew"),
+    "welcome_back": ("다시 오셨네요", "Welcome back"),
+    "where_you_were": (
+        "이 기기에서 하던 설문이 있어요. 하던 곳부터 이어서 할 수 있어요.",
+        "You began this study on this device. You can go on where you were.",
+    ),
+    "about_you": ("조금만 알려 주세요", "A little about you"),
+    "about_you_hint": (
+        "답하지 않아도 괜찮아요. 누구인지 알 수 있는 것은 묻지 않아요.",
+        "You need not answer. Nothing here can tell who you are.",
+    ),
+    "no_answer": ("답하지 않을래요", "prefer not to say"),
+    "age": ("나이", "Age"),
+    "gender": ("성별", "Gender"),
+    "gender_woman": ("여성", "woman"),
+    "gender_man": ("남성", "man"),
+    "gender_other": ("그 밖에", "other"),
+    "origin": ("자란 곳", "Where you grew up"),
+    "origin_korea": ("한국", "Korea"),
+    "origin_east_asia": ("한국 밖 동아시아", "East Asia outside Korea"),
+    "origin_elsewhere": ("그 밖의 곳", "elsewhere"),
+    "how": ("이렇게 해요", "How it works"),
+    "how_1": (
+        "얼굴이 한 장씩 나와요. 어떤 표정으로 보이는지, 처음 든 느낌대로 골라 주세요.",
+        "You see one face at a time. Choose the expression it shows, as it strikes you first.",
+    ),
+    "how_2": (
+        "버튼을 누르거나 키보드의 숫자 키를 쓰세요. 잘못 눌렀으면 바로 앞 장으로 돌아갈 수 있어요.",
+        "Tap a button, or use the number keys. If you slip, you can go back one face.",
+    ),
+    "how_3": (
+        "답은 하나하나 바로 저장돼요. 언제든 멈췄다가 코드로 이어서 할 수 있어요.",
+        "Every answer is saved at once. You can stop at any time and go on later with your code.",
+    ),
+    "practice": ("연습", "Practice"),
+    "practice_first": (
+        "먼저 몇 장으로 연습해요. 연습에서는 정답을 알려 드려요.",
+        "First a few to practise on. There you are told the answer.",
+    ),
+    "start_practice": ("연습하기", "Practise"),
+    "question": ("이 사람의 표정은 무엇인가요?", "Which expression is this?"),
+    "back": ("이전", "Back"),
+    "right": ("맞았어요.", "Right."),
+    "wrong": ("정답은 이것이에요:", "The answer is:"),
+    "next": ("다음", "Next"),
+    "main_begins": ("이제 시작이에요", "Now it begins"),
+    "main_begins_hint": (
+        "여기서부터는 정답을 알려 드리지 않아요. 결과는 마지막에 볼 수 있어요.",
+        "From here on you are not told the answer. The result comes at the end.",
+    ),
+    "rest": ("잠시 쉬어 가세요", "Take a rest"),
+    "rest_hint": (
+        "여기까지의 답은 모두 저장됐어요. 준비되면 계속해 주세요.",
+        "Everything so far is saved. Go on when you are ready.",
+    ),
+    "loading": ("얼굴을 불러오고 있어요…", "Loading the face…"),
+    "saving": ("저장하고 있어요…", "Saving…"),
+    "retry": ("다시 해 보기", "Try again"),
+    "error_network": (
+        "서버에 닿지 못했어요. 답은 이 화면에 그대로 있으니 다시 해 주세요.",
+        "The server cannot be reached. Your answer is still here: try again.",
+    ),
+    "result": ("결과", "Your result"),
+    "of": ("장 중", "of"),
+    "hits": ("장을 맞히셨어요", "right"),
+    "you": ("나", "You"),
+    "people": ("모두의 평균", "Everybody's average"),
+    "people_later": (
+        "모두의 평균은 다섯 명이 마친 뒤부터 보여 드려요.",
+        "Everybody's average is shown once five people have finished.",
+    ),
+    "percentile": ("나보다 낮은 사람의 비율", "People below you"),
+    "by_label": ("표정마다", "By expression"),
+    "by_set": ("이미지 모음마다", "By image set"),
+    "set_public": ("공개", "public"),
+    "set_private": ("비공개", "private"),
+    "receipt": ("참여 확인", "Receipt"),
+    "receipt_hint": (
+        "이 코드를 적어 두세요. 결과를 다시 보거나, 내 답을 모두 지울 때 필요해요.",
+        "Keep this code: with it you can see the result again, or delete all your answers.",
+    ),
+    "copy": ("복사하기", "Copy"),
+    "copied": ("복사했어요", "Copied"),
+    "delete": ("내 답 모두 지우기", "Delete all my answers"),
+    "delete_sure": (
+        "정말 지울까요? 되돌릴 수 없어요.",
+        "Really delete them? This cannot be undone.",
+    ),
+    "delete_yes": ("네, 지워 주세요", "Yes, delete"),
+    "delete_no": ("아니요", "No"),
+    "deleted": (
+        "모두 지웠어요. 지운 기록의 수:",
+        "Everything is deleted. Number of records:",
+    ),
+    "no_study": ("지금 열린 설문이 없어요.", "No study is open just now."),
+}
+
+# What is asked, all of it optional: question -> stored answer -> what is shown.
+BACKGROUND: dict[str, dict[str, tuple[str, str]]] = {
+    "age": {age: (age, age) for age in ("18-29", "30-39", "40-49", "50-59", "60+")},
+    "gender": {name: TEXTS[f"gender_{name}"] for name in ("woman", "man", "other")},
+    "origin": {name: TEXTS[f"origin_{name}"] for name in ("korea", "east_asia", "elsewhere")},
+}
 
 CANNOT_TELL_SHOWN = {"ko": "모르겠어요", "en": "cannot tell"}
 

@@ -1,33 +1,64 @@
-"""The one way to a survey image: a signed link, for the current trial and the next, never stored.
+"""The survey's own routes: its steps for the page, and the one way to a survey image.
 
-Every answer has one of few lengths, so that the length tells nothing about the picture.
+An image comes by a signed link, for the current trial and the next, and is stored nowhere. Every
+answer has one of few lengths, so that the length tells nothing about the picture.
 """
+
+import inspect
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio import CapacityLimiter
 from sqlalchemy import Engine
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
+from kfer.errors import KferError
 from survey import store, studies
 from survey.database import transaction
+from survey.endpoints import Endpoints
 from survey.errors import DatabaseError
 from survey.links import PREFIX, Signer
 
 STEP_BYTES = 64 * 1024  # lengths are multiples of this
 AT_ONCE = 16
-_HEADERS = {
+MAX_BYTES = 64 * 1024  # of a step's body
+HEADERS = {
     "Cache-Control": "private, no-store",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_FAULT = {
+    "ko": "서버에서 문제가 생겼어요. 앞서 하신 답은 그대로 있어요.",
+    "en": "Something went wrong on the server; what you answered before is kept.",
+}
+_NONSENSE = {
+    "ko": "이해할 수 없는 요청이에요. 페이지를 새로 고쳐 주세요.",
+    "en": "The request makes no sense here; reload the page.",
+}
+
+_log = logging.getLogger(__name__)
 
 
-def build_routes(engine: Engine, signer: Signer) -> list[BaseRoute]:
+def build_routes(engine: Engine, signer: Signer, endpoints: Endpoints) -> list[BaseRoute]:
+    """Below ``/survey``: GET image and study, POST what the endpoints do, the page's own files."""
     limiter = CapacityLimiter(AT_ONCE)
+    steps: dict[str, Callable[..., dict[str, Any]]] = {
+        "start": endpoints.start,
+        "answer": endpoints.answer,
+        "back": endpoints.back,
+        "resume": endpoints.resume,
+        "result": endpoints.result,
+        "withdraw": endpoints.withdraw,
+    }
 
-    async def show(request: Request) -> Response:
+    async def show_image(request: Request) -> Response:
         token = request.path_params["token"]
         try:
             status, body = await anyio.to_thread.run_sync(
@@ -35,9 +66,55 @@ def build_routes(engine: Engine, signer: Signer) -> list[BaseRoute]:
             )
         except DatabaseError:
             status, body = 503, b""
-        return Response(body, status, _HEADERS, "image/jpeg" if body else None)
+        return Response(body, status, HEADERS, "image/jpeg" if body else None)
 
-    return [Route(f"/{PREFIX}/{{token}}", show, methods=["GET"])]
+    async def answer(call: Callable[[], dict[str, Any]]) -> Response:
+        try:
+            body = await anyio.to_thread.run_sync(call, limiter=limiter)
+            return JSONResponse(body, headers=HEADERS)
+        except KferError as error:
+            status = 503 if isinstance(error, DatabaseError) else 422
+            message = {"ko": error.korean, "en": str(error)}
+            return JSONResponse({"error": message}, status, HEADERS)
+        except Exception:
+            _log.exception("a step of the survey failed")
+            return JSONResponse({"error": _FAULT}, 500, HEADERS)
+
+    async def show_study(request: Request) -> Response:
+        return await answer(lambda: endpoints.study(request.query_params.get("name")))
+
+    async def take_step(request: Request) -> Response:
+        step = steps.get(request.path_params["step"])
+        if step is None:
+            return Response(status_code=404, headers=HEADERS)
+        arguments = await _read_arguments(request, step)
+        if arguments is None:
+            return JSONResponse({"error": _NONSENSE}, 400, HEADERS)
+        return await answer(lambda: step(**arguments))
+
+    return [
+        Route(f"/{PREFIX}/{{token}}", show_image, methods=["GET"]),
+        Route("/survey/api/study", show_study, methods=["GET"]),
+        Route("/survey/api/{step}", take_step, methods=["POST"]),
+        Mount("/survey/static", StaticFiles(directory=Path(__file__).parent / "static")),
+    ]
+
+
+async def _read_arguments(
+    request: Request, step: Callable[..., dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The body's JSON object if the step takes just that; read no further than MAX_BYTES."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BYTES:
+            return None
+    try:
+        arguments = json.loads(data)
+        inspect.signature(step).bind(**arguments)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return dict(arguments)
 
 
 def _find_image(engine: Engine, signer: Signer, token: str) -> tuple[int, bytes]:

@@ -13,6 +13,7 @@ import pytest
 from tests.processes import NotUpError, find_port, keep_environment, run_process, wait_until
 
 ROOT = Path(__file__).parents[1]
+SURVEY_FILES = {"secret", "kfer.sqlite", "kfer.sqlite-wal", "kfer.sqlite-shm"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,12 @@ class AppServer:
         return (self.folder / "app.log").read_text(encoding="utf-8")
 
     def list_files(self) -> list[Path]:
-        """Every file that the app has left in its cache, temporary folder and data."""
-        return list_files(self.cache, self.folder / "tmp", self.data)
+        """Every file that the app has left in its cache, temporary folder and data.
+
+        The survey's database and secret are meant to be there.
+        """
+        left = list_files(self.cache, self.folder / "tmp", self.data)
+        return [path for path in left if path.parent != self.data or path.name not in SURVEY_FILES]
 
     def post(self, route: str, body: bytes) -> tuple[int, bytes]:
         return post(f"{self.url}/{route}", body)

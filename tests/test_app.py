@@ -17,6 +17,9 @@ from kfer.errors import BundleError
 from kfer.recognizer import locate_bundle
 from tests.kfer.fake_recognizer import FakeRecognizer
 from tests.kfer.fakes import build_tiny_bundle
+from tests.survey.samples import build_empty_endpoints
+
+SURVEY_STEPS = ("start", "answer", "back", "resume", "result", "withdraw")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,15 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({}, Settings("127.0.0.1", 7860, None, Path("data"))),
         (
-            {"HOST": "::1", "PORT": "80", "KFER_MODEL": "m", "KFER_DATA_DIR": "d"},
-            Settings("::1", 80, "m", Path("d")),
+            {
+                "HOST": "::1",
+                "PORT": "80",
+                "KFER_MODEL": "m",
+                "KFER_DATA_DIR": "d",
+                "KFER_DATABASE_URL": "sqlite://",
+                "KFER_SECRET": "s",
+            },
+            Settings("::1", 80, "m", Path("d"), "sqlite://", "s"),
         ),
         (
             {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "8080"},
@@ -138,14 +148,20 @@ def find_html(blocks: gr.Blocks) -> str:
 
 
 def test_outputs_live_for_five_minutes_and_nothing_is_reported_home() -> None:
-    blocks = build_app(FakeRecognizer(), None)
+    blocks = build_app(FakeRecognizer(), None, build_empty_endpoints())
     assert blocks.delete_cache == (60, 300)
     assert blocks.analytics_enabled is False
 
 
 def test_the_public_endpoints_are_those_of_the_contract() -> None:
-    information: Any = build_app(FakeRecognizer(), None).get_api_info()
-    assert set(information["named_endpoints"]) == {"/analyze"}
+    information: Any = build_app(FakeRecognizer(), None, build_empty_endpoints()).get_api_info()
+    assert set(information["named_endpoints"]) == {
+        "/analyze",
+        *(
+            f"/survey_{step}"
+            for step in ("start", "answer", "back", "resume", "result", "withdraw")
+        ),
+    }
     assert information["unnamed_endpoints"] == {}
     parameters = information["named_endpoints"]["/analyze"]["parameters"]
     assert [(p["parameter_name"], p.get("parameter_default")) for p in parameters] == [
@@ -158,19 +174,22 @@ def test_the_public_endpoints_are_those_of_the_contract() -> None:
 
 
 def test_the_notice_stands_on_the_page_in_both_languages_and_names_no_folder() -> None:
-    page = find_html(build_app(FakeRecognizer(), BundleError("/secret/<b>folder</b> is no model")))
+    missing = BundleError("/secret/<b>folder</b> is no model")
+    page = find_html(build_app(FakeRecognizer(), missing, build_empty_endpoints()))
     assert "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요." in page
     assert "The configured model is not available" in page
     assert "모델 폴더가 KFER 모델이 아니에요." in page
     assert "Its folder is not a KFER model." in page
     assert "secret" not in page
-    assert 'class="kfer-notice"' not in find_html(build_app(FakeRecognizer(), None))
+    assert 'class="kfer-notice"' not in find_html(
+        build_app(FakeRecognizer(), None, build_empty_endpoints())
+    )
 
 
 def test_nothing_of_the_page_is_left_to_fill_in() -> None:
-    page = find_html(build_app(FakeRecognizer(), None))
+    page = find_html(build_app(FakeRecognizer(), None, build_empty_endpoints()))
     assert "[[" not in page
     assert 'option value="fake@0123456789ab"' in page
-    assert page.count('class="kfer-example"') == len(app.ui.EXAMPLES)
-    for name in app.ui.EXAMPLES:
+    assert page.count('class="kfer-example"') == len(app.kfer.ui.EXAMPLES)
+    for name in app.kfer.ui.EXAMPLES:
         assert (Path(app.ui.__file__).parent / "examples" / f"{name}.webp").is_file()

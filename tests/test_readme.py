@@ -43,7 +43,10 @@ def test_make_targets_of_the_readme_exist(target: str) -> None:
 
 def test_readme_names_every_setting_that_the_app_reads() -> None:
     source = (ROOT / "app.py").read_text(encoding="utf-8")
-    names = ["HOST", "PORT", "KFER_MODEL", "KFER_DATA_DIR", "GRADIO_SERVER_NAME"]
+    names = [
+        "HOST", "PORT", "KFER_MODEL", "KFER_DATA_DIR", "KFER_DATABASE_URL", "KFER_SECRET",
+        "GRADIO_SERVER_NAME",
+    ]  # fmt: skip
     for name in names:
         assert name in source
         assert f"`{name}`" in README

@@ -100,12 +100,14 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             locale: str = "ko-KR",
             size: tuple[int, int] = DESKTOP,
             query: str = "",
+            touch: bool = False,
         ) -> Page:
             context = browser.new_context(
                 locale=locale,
                 viewport={"width": size[0], "height": size[1]},
                 permissions=["camera"],
                 reduced_motion="reduce",
+                has_touch=touch,
                 accept_downloads=True,
             )
             stack.callback(context.close)
@@ -122,7 +124,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             assert visit.list_foreign_requests() == []
             assert visit.errors == []
             kept = visit.page.evaluate("Object.keys({...localStorage, ...sessionStorage})")
-            assert set(kept) <= {"kfer-language"}
+            assert set(kept) <= {"kfer-language", "kfer-survey-demo"}
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from sqlalchemy import Engine
 
 from kfer.labels import get_taxonomy
 from survey import studies
-from survey.database import transaction
+from survey.database import open_database, transaction
+from survey.endpoints import Endpoints
+from survey.links import Signer
 from survey.models import Image, ImageSet
 from survey.records import StudyDefinition, StudyRecord
 from tests.survey.conftest import NOW
@@ -15,6 +17,11 @@ from tests.survey.conftest import NOW
 LABELS = get_taxonomy("korean5").labels
 TEXTS = {"ko": "동의해요.", "en": "I agree."}
 SMALL = StudyDefinition(title=TEXTS, consent=TEXTS, size=10, practice=2, block=4)
+
+
+def build_empty_endpoints() -> Endpoints:
+    """On a database without a study, for apps whose survey nobody opens."""
+    return Endpoints(open_database("sqlite://"), Signer("secret"), lambda: NOW)
 
 
 def draw_jpeg(level: int) -> bytes:

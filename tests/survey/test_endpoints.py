@@ -42,8 +42,9 @@ def endpoints(engine: Engine) -> Endpoints:
 
 
 @pytest.fixture
-def client(engine: Engine) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=build_routes(engine, Signer("secret")))) as client:
+def client(engine: Engine, endpoints: Endpoints) -> Iterator[TestClient]:
+    routes = build_routes(engine, Signer("secret"), endpoints)
+    with TestClient(Starlette(routes=routes)) as client:
         yield client
 
 

@@ -1,0 +1,39 @@
+"""The survey's parts put together once, when a program starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from survey.database import locate_database, open_database
+from survey.demo_study import ensure_demo_study, load_demo_definition
+from survey.endpoints import Endpoints
+from survey.freeze import Predict, freeze
+from survey.links import Signer, load_secret
+
+
+@dataclass(frozen=True)
+class Survey:
+    """An up-to-date database with the demo study in it, and what works on it."""
+
+    engine: Engine
+    signer: Signer
+    endpoints: Endpoints
+    tell_time: Callable[[], datetime]
+
+    def freeze_demo(self, predict: Predict, model: str, revision: str) -> int:
+        """A model's answers on the demo study's images; from the second start on there are none."""
+        taxonomy = load_demo_definition().labels
+        return freeze(self.engine, predict, model, revision, taxonomy, self.tell_time())
+
+
+def open_survey(
+    database_url: str | None, data_dir: Path, secret: str | None, tell_time: Callable[[], datetime]
+) -> Survey:
+    """Raises DatabaseError. Without a URL or a secret, those in the data folder are used."""
+    engine = open_database(locate_database(database_url, data_dir))
+    ensure_demo_study(engine, tell_time())
+    signer = Signer(secret or load_secret(data_dir))
+    return Survey(engine, signer, Endpoints(engine, signer, tell_time), tell_time)

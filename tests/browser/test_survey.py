@@ -1,0 +1,245 @@
+"""A bot takes part in the demo study: by keyboard alone, by touch, and with accidents."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+from sqlalchemy import select
+
+from survey import participation
+from survey.database import open_database, transaction
+from survey.demo_study import FOLDER
+from survey.models import Response as Answer
+from survey.models import Trial
+from tests.browser.conftest import PHONE
+from tests.servers import AppServer
+
+pytestmark = pytest.mark.browser
+
+NEXT = """before => {
+  const survey = document.querySelector(".kfer-survey");
+  return survey.dataset.screen !== "trial" || survey.dataset.ready !== before;
+}"""
+
+
+def open_tab(page: Page) -> None:
+    page.get_by_role("tab", name="Take part").click()
+    expect(page.locator(".kfer-survey-page")).to_be_visible()
+
+
+def press_primary(page: Page) -> None:
+    page.locator(".kfer-survey .kfer-buttons .kfer-primary").click()
+
+
+def expect_screen(page: Page, name: str) -> None:
+    expect(page.locator(f".kfer-survey[data-screen={name}]")).to_be_visible()
+
+
+def go_to_practice(page: Page) -> None:
+    open_tab(page)
+    page.locator(".kfer-agree input").check()
+    for screen in ("consent", "background", "instructions", "practice"):
+        expect_screen(page, screen)
+        press_primary(page)
+    wait_until_ready(page)
+
+
+def wait_until_ready(page: Page) -> str:
+    """The id of the trial whose image is on the screen."""
+    expect(page.locator("[data-option]:enabled").first).to_be_visible()
+    return page.locator(".kfer-survey").get_attribute("data-ready") or ""
+
+
+def read_progress(page: Page) -> str:
+    return page.locator(".kfer-progress span").inner_text()
+
+
+def answer_by_key(page: Page, key: str) -> str:
+    """Answers, and goes on through feedback, beginning and rests; the screen that follows."""
+    before = wait_until_ready(page)
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "before => document.querySelector('.kfer-feedback') || (" + NEXT + ")(before)", arg=before
+    )
+    while True:
+        screen = page.locator(".kfer-survey").get_attribute("data-screen") or ""
+        if page.locator(".kfer-feedback").count() or screen in ("main", "rest"):
+            page.keyboard.press("Enter")
+            page.wait_for_function(
+                """screen => document.querySelector(".kfer-survey").dataset.screen !== screen
+                  || !document.querySelector(".kfer-feedback")""",
+                arg=screen,
+            )
+        else:
+            return screen
+
+
+def list_answers(server: AppServer, code: str) -> list[Any]:
+    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
+    with transaction(engine, writes=False) as session:
+        found = participation._get(session, code)
+        rows = session.execute(
+            select(Answer.label, Answer.response_ms, Answer.device, Answer.revisions)
+            .join(Trial)
+            .where(Trial.participation_id == found.id)
+            .order_by(Trial.position)
+        ).all()
+    engine.dispose()
+    return [tuple(row) for row in rows]
+
+
+def get_code(page: Page) -> str:
+    code: str = page.evaluate("localStorage.getItem('kfer-survey-demo')")
+    return code
+
+
+@pytest.mark.slow
+def test_a_whole_study_by_keyboard_leaks_nothing(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    before = server.list_files()
+    page = open_page(server)
+    bodies: list[Response] = []
+    page.on("response", lambda response: bodies.append(response))
+    go_to_practice(page)
+    for index in range(105):
+        screen = answer_by_key(page, str(index % 5 + 1))
+    assert screen == "result"
+    expect(page.locator(".kfer-score")).to_contain_text(re.compile(r"100장 중 \d+장을 맞히셨어요"))
+    expect(page.locator(".kfer-scale li")).to_have_count(2)
+    answers = list_answers(server, get_code(page))
+    assert len(answers) == 105
+    assert [label for label, *_ in answers[:5]] == ["기쁨", "당황", "분노", "슬픔", "중립"]
+    assert {(device, revisions) for _, _, device, revisions in answers} == {("key", 0)}
+    assert all(0 <= response_ms < 60_000 for _, response_ms, *_ in answers)
+
+    images = [response for response in bodies if "/survey/image/" in response.url]
+    assert len(images) >= 105
+    assert [response.url for response in images if response.status != 200] == []
+    assert {response.headers["content-length"] for response in images} == {str(64 * 1024)}
+    names = [path.stem for path in FOLDER.glob("*.webp")]
+    for response in bodies:
+        assert not any(f"{name}." in response.url for name in names)
+    steps = [json.loads(response.text()) for response in bodies if "/api/answer" in response.url]
+    for step in steps[5:-1]:
+        told = {**step["trial"], "options": [], "labels": {}}
+        assert not re.search("public|private|[가-힣]", json.dumps(told, ensure_ascii=False))
+    for route in ("config", "gradio_api/info"):
+        told = page.request.get(f"{server.url}/{route}").text()
+        assert not any(f"{name}." in told for name in names)
+    assert page.request.get(f"{server.url}/gradio_api/runs").status == 404
+    assert server.list_files() == before
+
+
+def test_by_touch_on_a_phone_everything_fits_and_keys_are_not_needed(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, size=PHONE, touch=True)
+    go_to_practice(page)
+    for _ in range(5):
+        wait_until_ready(page)
+        for option in page.locator("[data-option]").all():
+            expect(option).to_be_in_viewport(ratio=1)
+            box = option.bounding_box()
+            assert box is not None
+            assert box["height"] >= 48
+        expect(page.locator(".kfer-face")).to_be_in_viewport(ratio=1)
+        page.locator("[data-option=cannot_tell]").tap()
+        page.locator(".kfer-answers .kfer-primary").tap()
+    expect_screen(page, "main")
+    assert {device for _, _, device, _ in list_answers(server, get_code(page))} == {"touch"}
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+
+
+def test_reload_another_device_and_back(open_page: Callable[..., Page], server: AppServer) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    for key in "12345":
+        answer_by_key(page, key)
+    answer_by_key(page, "1")
+    answer_by_key(page, "2")
+    assert read_progress(page) == "3 / 100"
+    code = get_code(page)
+
+    page.reload()
+    open_tab(page)
+    expect_screen(page, "welcome-back")
+    press_primary(page)
+    wait_until_ready(page)
+    assert read_progress(page) == "3 / 100"
+
+    page.keyboard.press("Backspace")
+    expect(page.locator(".kfer-progress span")).to_have_text("2 / 100")
+    wait_until_ready(page)
+    expect(page.locator("[data-option=당황]")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("5")
+    expect(page.locator(".kfer-progress span")).to_have_text("3 / 100")
+    assert list_answers(server, code)[-1][0] == "중립"
+    assert list_answers(server, code)[-1][3] == 1
+
+    other = open_page(server, locale="en-US")
+    open_tab(other)
+    other.locator(".kfer-have-code summary").click()
+    other.locator(".kfer-have-code input").fill("0000-0000-0000")
+    other.locator(".kfer-have-code button").click()
+    expect(other.locator(".kfer-survey .kfer-error")).to_contain_text("This code is not known")
+    other.locator(".kfer-have-code input").fill(code.lower())
+    other.locator(".kfer-have-code button").click()
+    wait_until_ready(other)
+    assert read_progress(other) == "3 / 100"
+    expect(other.locator("[data-option=기쁨] span")).to_have_text("joy")
+    answer_by_key(other, "3")
+    # The first page does not know that yet: its answer comes out of turn, and it is put right.
+    wait_until_ready(page)
+    page.keyboard.press("3")
+    expect(page.locator(".kfer-progress span")).to_have_text("4 / 100")
+    assert len(list_answers(server, code)) == 8
+
+
+def test_a_lost_connection_loses_no_answer(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    page.route("**/survey/api/answer", lambda route: route.abort())
+    page.keyboard.press("2")
+    expect(page.locator(".kfer-survey .kfer-error")).to_contain_text("답은 이 화면에 그대로 있으니")
+    assert list_answers(server, get_code(page)) == []
+    page.unroute("**/survey/api/answer")
+    page.locator(".kfer-survey .kfer-error button").click()
+    expect(page.locator(".kfer-feedback")).to_be_visible()
+    assert len(list_answers(server, get_code(page))) == 1
+
+
+def test_everything_can_be_deleted_by_oneself(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    code = get_code(page)
+    for index in range(105):
+        step = page.request.post(f"{server.url}/survey/api/resume", data={"code": code}).json()
+        if step["trial"]:
+            page.request.post(
+                f"{server.url}/survey/api/answer",
+                data={
+                    "code": code, "trial_id": step["trial"]["id"], "label": "기쁨",
+                    "response_ms": index, "client": {"device": "mouse"},
+                },
+            )  # fmt: skip
+    page.reload()
+    open_tab(page)
+    press_primary(page)
+    expect_screen(page, "result")
+    expect(page.locator(".kfer-score")).to_have_text("100장 중 20장을 맞히셨어요")
+    expect(page.locator(".kfer-receipt code")).to_have_text(code)
+    page.get_by_role("button", name="내 답 모두 지우기").click()
+    page.get_by_role("button", name="네, 지워 주세요").click()
+    expect_screen(page, "deleted")
+    expect(page.locator(".kfer-survey-page")).to_contain_text("212")  # 105 trials and answers, 2
+    gone = page.request.post(f"{server.url}/survey/api/resume", data={"code": code})
+    assert gone.status == 422
+    assert get_code(page) is None
