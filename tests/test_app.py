@@ -192,4 +192,4 @@ def test_nothing_of_the_page_is_left_to_fill_in() -> None:
     assert 'option value="fake@0123456789ab"' in page
     assert page.count('class="kfer-example"') == len(app.kfer.ui.EXAMPLES)
     for name in app.kfer.ui.EXAMPLES:
-        assert (Path(app.ui.__file__).parent / "examples" / f"{name}.webp").is_file()
+        assert (Path(app.kfer.ui.__file__).parent / "examples" / f"{name}.webp").is_file()

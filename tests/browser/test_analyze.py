@@ -125,7 +125,8 @@ def test_the_switch_changes_every_text_and_the_choice_survives_a_reload(page: Pa
     assert len(english) == len(korean) > 80
     # What stays Korean: the language's own name, the tabs' names, the cards' second words.
     left = {text for text in english if HANGUL.search(text)} - labels
-    assert left == {"한국어", "표정 분석 · Analyze", "모델과 데이터 · About"}
+    tabs = {"표정 분석 · Analyze", "설문 참여 · Take part", "모델과 데이터 · About"}
+    assert left == {"한국어", *tabs}
     second = set(page.locator(".kfer-card li small").all_inner_texts())
     assert second == labels
     changed = [(a, b) for a, b in zip(korean, english, strict=True) if HANGUL.search(a)]

@@ -203,9 +203,11 @@ def client_still_works(server: AppServer) -> bool:
     return server.post("kfer/analyze?detector=none", GROUP.read_bytes())[0] == 200
 
 
-def test_analyze_is_the_only_public_endpoint(client: Client, server: AppServer) -> None:
+def test_the_public_endpoints_are_those_of_the_contract(client: Client, server: AppServer) -> None:
     information = client.view_api(return_format="dict", print_info=False)
-    assert set(information["named_endpoints"]) == {"/analyze"}
+    steps = ("start", "answer", "back", "resume", "result", "withdraw")
+    public = {"analyze", *(f"survey_{step}" for step in steps)}
+    assert set(information["named_endpoints"]) == {f"/{name}" for name in public}
     assert information["unnamed_endpoints"] == {}
     _, config = get(f"{server.url}/config")
     names = {
@@ -213,7 +215,7 @@ def test_analyze_is_the_only_public_endpoint(client: Client, server: AppServer) 
         for dependency in json.loads(config)["dependencies"]
         if dependency["api_visibility"] == "public"
     }
-    assert names == {"analyze"}
+    assert names == public
 
 
 @pytest.mark.parametrize(
