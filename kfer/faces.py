@@ -16,7 +16,9 @@ from PIL import Image
 from kfer.errors import DetectorError
 
 MIN_FACE = 20  # px
-DETECTION_SIDE = 1000  # px; at this long side a face of 2 % is just MIN_FACE
+# No face as large as both is lost, in pixels of the photo and in shares of its long side.
+NEEDED_PX, NEEDED_SHARE = 40, 0.02
+DETECTION_SIDE = 800  # px; smaller copies are not worth the blurrier boxes
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,15 @@ def build_detector(name: str, weights: Path | None = None) -> Detector | None:
     return builders[name]()
 
 
-def detect_faces(detector: Detector, image: Image.Image) -> list[Face]:
-    """Faces in the pixels of ``image``, found on a copy of at most DETECTION_SIDE.
+def detect_faces(detector: Detector, image: Image.Image, scale: float = 1.0) -> list[Face]:
+    """Faces in the pixels of ``image``, which are ``scale`` pixels of the photo each.
 
-    MTCNN's time grows with the picture's area, and beyond this size only faces under 2 % of the
-    long side are gained.
+    MTCNN's time grows with the picture's area, so they are looked for on a copy: as small as leaves
+    MIN_FACE px of a face of NEEDED_PX in the photo and NEEDED_SHARE of its long side.
     """
-    factor = max(max(image.size) / DETECTION_SIDE, 1.0)
+    long_side = max(image.size)
+    needed = max(NEEDED_PX / scale, NEEDED_SHARE * long_side)
+    factor = max(min(needed / MIN_FACE, long_side / DETECTION_SIDE), 1.0)
     if factor > 1:
         size = (max(round(image.width / factor), 1), max(round(image.height / factor), 1))
         # The gap lets Pillow halve and quarter first, which is quicker.

@@ -39,7 +39,7 @@ def analyze(
 ) -> Analysis:
     """Read every face. Without a detector, or without a face, the whole photo is read as one."""
     spec = classifier.bundle.crop
-    faces = detect_faces(detector, photo.image) if detector else []
+    faces = detect_faces(detector, photo.image, photo.scale) if detector else []
     faces = sorted(faces, key=lambda face: face.box[0] + face.box[2] / 2)
     crops = [crop_face(photo.image, face, spec) for face in faces]
     whole = not faces

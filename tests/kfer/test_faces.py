@@ -12,7 +12,6 @@ from PIL import Image
 
 from kfer.errors import DetectorError
 from kfer.faces import (
-    DETECTION_SIDE,
     CropSpec,
     Detector,
     Face,
@@ -139,23 +138,25 @@ def test_a_face_cut_by_the_border_is_found(
 
 
 @pytest.mark.parametrize(
-    ("size", "seen"),
+    ("size", "scale", "seen"),
     [
-        ((640, 480), (640, 480)),
-        ((1000, 1000), (1000, 1000)),
-        ((2000, 1500), (1000, 750)),
-        ((1280, 2560), (500, 1000)),
+        ((640, 480), 1, (640, 480)),
+        ((800, 800), 1, (800, 800)),
+        ((1000, 1000), 1, (800, 800)),
+        ((1600, 1200), 1, (800, 600)),  # 40 px become 20
+        ((1600, 1200), 2, (1000, 750)),  # 2 % of the long side, which count here, become 20 px
+        ((2000, 1500), 1, (1000, 750)),
+        ((1280, 2560), 1, (500, 1000)),
     ],
 )
 def test_detectors_see_a_reduced_copy_and_boxes_come_back_in_pixels_of_the_image(
-    size: tuple[int, int], seen: tuple[int, int]
+    size: tuple[int, int], scale: float, seen: tuple[int, int]
 ) -> None:
     found = Face((10.0, 20.0, 30.0, 40.0), 0.9, tuple((i + 1.0, i + 2.0) for i in range(5)))
     detector = FakeDetector([found])
     image = Image.new("RGB", size)
-    (face,) = detect_faces(detector, image)
+    (face,) = detect_faces(detector, image, scale)
     assert detector.sizes == [seen]
-    assert max(seen) <= DETECTION_SIDE
     factor = max(size) / max(seen)
     assert face.box == (10 * factor, 20 * factor, 30 * factor, 40 * factor)
     assert face.landmarks == tuple(((i + 1) * factor, (i + 2) * factor) for i in range(5))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from kfer.bundle import load_bundle
 from kfer.classifier import Classifier
 from kfer.errors import TaxonomyError
-from kfer.faces import DETECTION_SIDE, Face, MtcnnDetector, crop_face, crop_whole
+from kfer.faces import Face, MtcnnDetector, crop_face, crop_whole
 from kfer.labels import Taxonomy, get_taxonomy
 from kfer.photos import Photo, open_photo
 from kfer.pipeline import NO_FACE, Analysis, analyze, describe
@@ -99,9 +99,9 @@ def test_rectangles_of_a_reduced_photo_are_in_pixels_of_the_original(
     assert photo.scale == pytest.approx(scale)
     detector = DarkestDetector()
     analysis = analyze(photo, classifier, detector)
-    assert detector.sides == [DETECTION_SIDE]
+    assert detector.sides == [1000]  # where a face of 2 % has MIN_FACE px
     # The detector saw one pixel in three to five.
-    tolerance = 1.5 * max(size) / DETECTION_SIDE
+    tolerance = 1.5 * max(size) / 1000
     assert analysis.readings[0].face.box == pytest.approx(box, abs=tolerance)
     assert describe(analysis, "x")["faces"][0]["rect"] == pytest.approx(box, abs=tolerance)
 
