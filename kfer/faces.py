@@ -34,6 +34,11 @@ class Face:
     score: float
     landmarks: tuple[tuple[float, float], ...] | None = None
 
+    @property
+    def area(self) -> float:
+        """Of the box, square pixels."""
+        return self.box[2] * self.box[3]
+
     def scaled(self, factor: float) -> "Face":
         x, y, w, h = (value * factor for value in self.box)
         marks = self.landmarks

@@ -71,7 +71,7 @@ class Recognizer:
         for image in images:
             photo = Photo(image, *image.size)
             readings = analyze(photo, classifier, detector, taxonomy).readings
-            largest = max(readings, key=lambda reading: reading.face.box[2] * reading.face.box[3])
+            largest = max(readings, key=lambda reading: reading.face.area)
             probabilities = largest.prediction.probabilities
             answers.append(dict(zip(taxonomy.labels, probabilities, strict=True)))
         return answers

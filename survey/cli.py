@@ -265,7 +265,7 @@ def _build_cropper() -> Any:
 
     def crop(image: Any) -> Any:
         faces = detect_faces(detector, image) if detector else []
-        largest = max(faces, key=lambda face: face.box[2] * face.box[3], default=None)
+        largest = max(faces, key=lambda face: face.area, default=None)
         return None if largest is None else crop_face(image, largest, spec)
 
     return crop
@@ -275,6 +275,7 @@ def _print_report(report: "Report", visibility: str, taxonomy: str, engine: "Eng
     from survey import studies
     from survey.database import transaction
     from survey.records import StudyDefinition
+    from survey.sampling import describe_shortage
 
     typer.echo(f"{len(report.prepared)} pictures can be imported.")
     for label, count in sorted(report.by_label.items()):
@@ -294,8 +295,7 @@ def _print_report(report: "Report", visibility: str, taxonomy: str, engine: "Eng
         others = studies.list_candidates(session, taxonomy)
     shortage = report.find_shortage(visibility, others, usual)
     if shortage:
-        listed = ", ".join(f"{count} {label} ({kind})" for (kind, label), count in shortage.items())
-        typer.echo(f"A balanced study of {usual.size} still lacks: {listed}.")
+        typer.echo(f"A balanced study of {usual.size} still lacks: {describe_shortage(shortage)}.")
     else:
         typer.echo(f"A balanced study of {usual.size} is possible.")
 

@@ -7,7 +7,7 @@ a double click, a replay or another device asks: the database alone knows where 
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -124,16 +124,15 @@ def answer(engine: Engine, code: str, trial_id: str, response: NewResponse) -> S
             return _show_current(session, participation, answered=trial)
         _require_open(participation.study)
         if trial.position == participation.progress:
-            store.add_response(session, participation, trial, response)
+            participation = store.add_response(session, participation, trial, response)
         elif again and participation.finished_at is None:
             if trial.answer != response.label:
                 store.revise_response(session, trial, response)
-            store.reopen(session, participation, False)
+            participation = store.reopen(session, participation, False)
         else:
             return _show_current(session, participation, note="not the current trial")
-        session.flush()
-        answered = store.find_trial_by_id(session, participation, trial_id)
-        return _show_current(session, _get(session, code), answered=answered)
+        answered = replace(trial, answer=response.label)
+        return _show_current(session, participation, answered=answered)
 
 
 def back(engine: Engine, code: str) -> Step:
@@ -143,9 +142,8 @@ def back(engine: Engine, code: str) -> Step:
         last = store.find_trial(session, participation, participation.progress - 1)
         current = store.find_trial(session, participation, participation.progress)
         if last and current and (last.phase == "practice") == (current.phase == "practice"):
-            store.reopen(session, participation, True)
-            session.flush()
-        return _show_current(session, _get(session, code))
+            participation = store.reopen(session, participation, True)
+        return _show_current(session, participation)
 
 
 def resume(engine: Engine, code: str, now: datetime) -> Step:

@@ -44,6 +44,10 @@ def find_shortage(
     }
 
 
+def describe_shortage(shortage: Mapping[Stratum, int]) -> str:
+    return ", ".join(f"{n} {label} ({set_})" for (set_, label), n in shortage.items())
+
+
 def choose_images(
     candidates: Sequence[Candidate], wanted: Mapping[Stratum, int], seed: int
 ) -> list[Candidate]:
@@ -53,10 +57,10 @@ def choose_images(
     """
     shortage = find_shortage(candidates, wanted)
     if shortage:
-        listed = ", ".join(f"{n} {label} ({set_})" for (set_, label), n in shortage.items())
         raise StudyError(
-            f"A balanced study of {sum(wanted.values())} images is not possible: missing {listed}. "
-            "Import more images, or choose a smaller size or another public_share."
+            f"A balanced study of {sum(wanted.values())} images is not possible: missing "
+            f"{describe_shortage(shortage)}. Import more images, or choose a smaller size or "
+            "another public_share."
         )
     draw = random.Random(seed)
     chosen = []

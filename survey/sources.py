@@ -129,7 +129,7 @@ def _list_zip(source: Path) -> dict[str, Callable[[], bytes]]:
             try:
                 with archive.open(info) as file:
                     data = file.read(MAX_FILE_BYTES + 1)
-            except (OSError, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
+            except (OSError, RuntimeError, ValueError, EOFError) as error:
                 raise ImageSetError(f"cannot be unpacked ({error})") from None
             except zipfile.BadZipFile as error:
                 raise ImageSetError(f"damaged in the zip ({error})") from None

@@ -1,6 +1,7 @@
 """Participations and their answers in the database. Who may ask for what is decided elsewhere."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, select
@@ -159,7 +160,7 @@ def add_response(
     participation: ParticipationRecord,
     trial: TrialRecord,
     response: NewResponse,
-) -> None:
+) -> ParticipationRecord:
     """The first answer to the current trial: progress moves on by one, at the last it is over."""
     session.add(
         Response(
@@ -179,6 +180,13 @@ def add_response(
     row.last_seen_at = response.answered_at
     if row.progress == participation.total:
         row.finished_at = response.answered_at
+    return replace(
+        participation,
+        progress=row.progress,
+        reopened=False,
+        last_seen_at=row.last_seen_at,
+        finished_at=row.finished_at,
+    )
 
 
 def revise_response(session: Session, trial: TrialRecord, response: NewResponse) -> None:
@@ -189,9 +197,12 @@ def revise_response(session: Session, trial: TrialRecord, response: NewResponse)
     row.answered_at = response.answered_at
 
 
-def reopen(session: Session, participation: ParticipationRecord, reopened: bool) -> None:
+def reopen(
+    session: Session, participation: ParticipationRecord, reopened: bool
+) -> ParticipationRecord:
     """Show the last answered trial again, or no longer."""
     session.get_one(Participation, participation.id).reopened = reopened
+    return replace(participation, reopened=reopened)
 
 
 def touch(session: Session, participation: ParticipationRecord, now: datetime) -> None:

@@ -3,12 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from survey.errors import StudyError
 from survey.models import FrozenPrediction, Image, ImageSet, Study, StudyImage
 from survey.records import Candidate, ModelAnswer, StudyDefinition, StudyRecord
+
+_CANDIDATES = (  # the columns of a Candidate
+    select(Image.id, ImageSet.visibility, Image.label, Image.person)
+    .join(ImageSet)
+    .order_by(Image.id)
+)
 
 
 def has_image_set(session: Session, name: str) -> bool:
@@ -19,12 +25,7 @@ def list_candidates(
     session: Session, taxonomy: str, sets: Iterable[str] | None = None
 ) -> list[Candidate]:
     """Images of every set with labels of that taxonomy, or of the named sets alone."""
-    query = (
-        select(Image.id, ImageSet.visibility, Image.label, Image.person)
-        .join(ImageSet)
-        .where(ImageSet.taxonomy == taxonomy)
-        .order_by(Image.id)
-    )
+    query = _CANDIDATES.where(ImageSet.taxonomy == taxonomy)
     if sets is not None:
         query = query.where(ImageSet.name.in_(list(sets)))
     return [Candidate(*row) for row in session.execute(query)]
@@ -90,12 +91,8 @@ def close_study(session: Session, study: StudyRecord, now: datetime) -> None:
 
 
 def list_study_images(session: Session, study: StudyRecord, phase: str) -> list[Candidate]:
-    query = (
-        select(Image.id, ImageSet.visibility, Image.label, Image.person)
-        .join(ImageSet)
-        .join(StudyImage, StudyImage.image_id == Image.id)
-        .where(StudyImage.study_id == study.id, StudyImage.phase == phase)
-        .order_by(Image.id)
+    query = _CANDIDATES.join(StudyImage, StudyImage.image_id == Image.id).where(
+        StudyImage.study_id == study.id, StudyImage.phase == phase
     )
     return [Candidate(*row) for row in session.execute(query)]
 
@@ -106,11 +103,7 @@ def find_jpeg(session: Session, image_id: str) -> bytes | None:
 
 def list_unpredicted(session: Session, taxonomy: str, model: str, revision: str) -> list[str]:
     """Images of sets in that taxonomy without a prediction of that model, by id."""
-    predicted = select(FrozenPrediction.image_id).where(
-        FrozenPrediction.model == model,
-        FrozenPrediction.revision == revision,
-        FrozenPrediction.taxonomy == taxonomy,
-    )
+    predicted = _select_predicted(taxonomy, model, revision)
     query = (
         select(Image.id)
         .join(ImageSet)
@@ -129,16 +122,8 @@ def add_predictions(
     now: datetime,
 ) -> None:
     """``answers`` are probabilities by label, by image. What another was quicker with is kept."""
-    there = set(
-        session.scalars(
-            select(FrozenPrediction.image_id).where(
-                FrozenPrediction.image_id.in_(list(answers)),
-                FrozenPrediction.model == model,
-                FrozenPrediction.revision == revision,
-                FrozenPrediction.taxonomy == taxonomy,
-            )
-        )
-    )
+    predicted = _select_predicted(taxonomy, model, revision)
+    there = set(session.scalars(predicted.where(FrozenPrediction.image_id.in_(list(answers)))))
     session.add_all(
         FrozenPrediction(
             image_id=image_id,
@@ -150,6 +135,15 @@ def add_predictions(
         )
         for image_id, probabilities in answers.items()
         if image_id not in there
+    )
+
+
+def _select_predicted(taxonomy: str, model: str, revision: str) -> Select[str]:
+    """Ids of the images that a model has answered in a taxonomy."""
+    return select(FrozenPrediction.image_id).where(
+        FrozenPrediction.model == model,
+        FrozenPrediction.revision == revision,
+        FrozenPrediction.taxonomy == taxonomy,
     )
 
 

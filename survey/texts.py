@@ -73,7 +73,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Everything so far is saved. Go on when you are ready.",
     ),
     "loading": ("얼굴을 불러오고 있어요…", "Loading the face…"),
-    "saving": ("저장하고 있어요…", "Saving…"),
     "retry": ("다시 해 보기", "Try again"),
     "error_network": (
         "서버에 닿지 못했어요. 답은 이 화면에 그대로 있으니 다시 해 주세요.",
