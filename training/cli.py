@@ -49,11 +49,20 @@ def train(
         Path | None, typer.Option(help="Where the bundle goes; default: OUT/bundle.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="A bundle to learn from; may be given several times.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A bundle whose weights to begin with.")
+    ] = None,
 ) -> None:
     """Train by a recipe, then write the bundle with its temperatures fitted on PublicTest."""
+    from kfer.bundle import load_bundle
     from training.config import load_recipe
     from training.dataset import build_face_set
+    from training.distill import read_start, teach
     from training.export import check_target, export_bundle
+    from training.loop import check_teaching
     from training.loop import train as run
     from training.sources import read_fer2013
 
@@ -62,12 +71,18 @@ def train(
     target = bundle or out / "bundle"
     check_target(target)
     chosen = _choose_device(device)
+    check_teaching(config, bool(teacher))
+    teachers = [load_bundle(folder) for folder in teacher or ()]
+    weights = read_start(load_bundle(start)) if start else None
     manifest = read_fer2013(data, votes, exclude)
     faces = build_face_set(data, manifest, "train")
     validation = build_face_set(data, manifest, "validation")
     typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
+    teaching = teach(teachers, faces) if teachers else None
     try:
-        best = run(config, faces, validation, out, chosen, _report)
+        best = run(
+            config, faces, validation, out, chosen, _report, teaching=teaching, start=weights
+        )
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
         raise

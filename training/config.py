@@ -24,7 +24,8 @@ class TrainConfig:
 
     The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
     network has most to learn. The last ``plain_epochs`` do without mixup, erasing, blur and noise,
-    so that the network ends on pictures like those it will be shown.
+    so that the network ends on pictures like those it will be shown. ``distillation`` is the
+    teachers' share of the targets.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class TrainConfig:
     plain_epochs: int = 0
     ema_decay: float = 0.998
     label_smoothing: float = 0.1
+    distillation: float = 0.0
     mixup: float = 0.2
     rotation: float = 15.0
     scale: float = 0.15
@@ -58,7 +60,7 @@ class TrainConfig:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("ema_decay", "label_smoothing", "scale"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
-        for name in ("erasing", "blur"):
+        for name in ("erasing", "blur", "distillation"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "below epochs")
         for name in ("early_epochs", "plain_epochs"):

@@ -1,7 +1,7 @@
 """Manifest -> tensors in memory: pixels, hard fer7 targets, soft ferplus8 targets."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,9 @@ class FaceSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def mirrored(self) -> "FaceSet":
+        return replace(self, pixels=np.ascontiguousarray(self.pixels[:, :, ::-1]))
 
 
 def build_face_set(data: Path, manifest: pd.DataFrame, part: str) -> FaceSet:

@@ -6,7 +6,7 @@ import json
 import math
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,14 @@ def train(
     out: Path,
     device: torch.device,
     report: Callable[[Epoch], None],
+    *,
+    teaching: tuple[Tensor, Tensor] | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Train, or go on with the run in ``out``; returns the path of the best weights.
+
+    ``teaching`` are teachers' probabilities for ``faces``, (n, 7) and (n, 8), of which the targets
+    take the share ``config.distillation``; ``start`` are weights to begin with.
 
     ``out`` gets config.json, epochs.csv, last.pt (to go on from) and best.pt (averaged weights).
     Every epoch draws from a generator seeded by (seed, epoch), so that a resumed run repeats an
@@ -96,7 +102,8 @@ def train(
         )
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    run = _Run(config, len(faces), device)
+    run = _Run(config, len(faces), device, start)
+    targets = build_targets(config, faces, teaching)
     settings = json.loads(config.to_json())
     last, best = out / "last.pt", out / "best.pt"
     history = run.load(load_checkpoint(last, settings), last) if last.exists() else []
@@ -108,9 +115,10 @@ def train(
     _replace_text(out / "config.json", config.to_json())
     _write_history(out / "epochs.csv", history)
     images = transform_faces(validation, build_pretrained_cfg(config))
+    pixels = torch.from_numpy(faces.pixels)[:, None].to(device)
     for epoch in range(len(history), config.epochs):
         started = time.monotonic()
-        loss = run.train_epoch(faces, epoch)
+        loss = run.train_epoch(pixels, targets, epoch)
         fer7, ferplus8 = _score(predict_logits(run.average, images, device), validation)
         result = Epoch(
             epoch + 1, loss, run.rate(epoch + 1.0), fer7, ferplus8, time.monotonic() - started
@@ -125,6 +133,35 @@ def train(
         _write_history(out / "epochs.csv", history)
         report(result)
     return best
+
+
+def check_teaching(config: TrainConfig, taught: bool) -> None:
+    if taught != (config.distillation > 0):
+        raise ConfigError(
+            f"The recipe's distillation is {config.distillation}, and there is "
+            f"{'a' if taught else 'no'} --teacher; give both or neither."
+        )
+
+
+def build_targets(
+    config: TrainConfig, faces: FaceSet, teaching: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Distributions to learn, (n, 7) and (n, 8): the labels, smoothed, and the raters' votes.
+
+    Rows of zeros in the votes are pictures whose raters saw no emotion; no teacher fills them.
+    Raises ConfigError when the recipe asks for teachers and there are none, or the other way round.
+    """
+    check_teaching(config, teaching is not None)
+    hard = F.one_hot(torch.from_numpy(faces.fer7), len(FER7.labels)).float()
+    hard = hard * (1 - config.label_smoothing) + config.label_smoothing / len(FER7.labels)
+    soft = torch.from_numpy(faces.votes)
+    if teaching is None:
+        return hard, soft
+    usable = soft.sum(dim=1, keepdim=True) > 0
+    return (
+        hard.lerp(teaching[0], config.distillation),
+        soft.lerp(teaching[1] * usable, config.distillation),
+    )
 
 
 def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
@@ -142,7 +179,13 @@ def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Te
 class _Run:
     """The mutable state of a run: network, averaged network and optimiser."""
 
-    def __init__(self, config: TrainConfig, n_faces: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        n_faces: int,
+        device: torch.device,
+        start: Mapping[str, Tensor] | None,
+    ) -> None:
         self.config = config
         self.device = device
         self.steps_per_epoch = n_faces // config.batch_size
@@ -153,6 +196,8 @@ class _Run:
             )
         model = build_model(config)
         _check_outputs(model, config)
+        if start is not None:
+            _load_start(model, start, config)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True)
         self.optimizer = create_optimizer_v2(
@@ -176,21 +221,21 @@ class _Run:
         share = (epochs_done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
         return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
-    def train_epoch(self, faces: FaceSet, epoch: int) -> float:
+    def train_epoch(self, pixels: Tensor, targets: tuple[Tensor, Tensor], epoch: int) -> float:
         """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
         config = self.config.at_epoch(epoch)
         seed = config.seed * 100_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # dropout takes no generator
-        pixels, fer7, votes = self._targets(faces)
+        fer7, ferplus8 = (target.to(self.device) for target in targets)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        batches = iterate_batches(len(faces), config.batch_size, generator)
+        batches = iterate_batches(len(pixels), config.batch_size, generator)
         for step, chosen in enumerate(batches):
             chosen = chosen.to(self.device)
             images = augment(pixels[chosen].float().div_(255), config, generator)
             images, (hard, soft) = mix(
-                images, [fer7[chosen], votes[chosen]], config.mixup, generator
+                images, [fer7[chosen], ferplus8[chosen]], config.mixup, generator
             )
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:
@@ -210,16 +255,6 @@ class _Run:
     def _is_finite(self) -> bool:
         """The last step can spoil the weights after a loss that was still a number."""
         return all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values())
-
-    def _targets(self, faces: FaceSet) -> tuple[Tensor, Tensor, Tensor]:
-        smoothing = self.config.label_smoothing
-        hard = F.one_hot(torch.from_numpy(faces.fer7), len(FER7.labels)).float()
-        hard = hard * (1 - smoothing) + smoothing / len(FER7.labels)
-        return (
-            torch.from_numpy(faces.pixels)[:, None].to(self.device),
-            hard.to(self.device),
-            torch.from_numpy(faces.votes).to(self.device),
-        )
 
     def _step(self, images: Tensor, hard: Tensor, soft: Tensor) -> Tensor:
         with self._autocast():
@@ -261,6 +296,16 @@ class _Run:
                 f"{path}: its state does not fit architecture {self.config.architecture!r} "
                 f"({describe_error(error)}); name another --out folder."
             ) from error
+
+
+def _load_start(model: nn.Module, start: Mapping[str, Tensor], config: TrainConfig) -> None:
+    try:
+        model.load_state_dict(dict(start))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--start: its weights do not fit architecture {config.architecture!r} with model_args "
+            f"{dict(config.model_args)} ({describe_error(error)})."
+        ) from error
 
 
 def _check_outputs(model: nn.Module, config: TrainConfig) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from kfer.bundle import CARD, CONFIG, WEIGHTS, hash_file, load_bundle
+from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
 from tests.training.synthetic import CONFIG as SETTINGS
 from tests.training.synthetic import SyntheticData
 from training.export import EVALUATION
@@ -102,6 +103,21 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
 
 
 @pytest.mark.slow
+def test_a_run_begins_with_a_bundle_and_learns_from_it(
+    fer2013: SyntheticData, bundle: Bundle, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "taught.toml", tmp_path / "run"
+    recipe.write_text(RECIPE + "epochs = 2\nlearning_rate = 1e-9\ndistillation = 0.5\n")
+    command = ["train", "--recipe", recipe, *fer2013.flags, "--out", out, "--device", "cpu"]
+    result = call(*command, "--teacher", bundle.folder, "--start", bundle.folder)
+    assert result.returncode == 0, result.stderr
+    before, after = (load_file(folder / WEIGHTS) for folder in (bundle.folder, out / "bundle"))
+    assert torch.allclose(before["fc.weight"], after["fc.weight"], atol=1e-3)  # at such a rate
+    settings = json.loads((out / "bundle" / CONFIG).read_text(encoding="utf-8"))
+    assert settings["kfer"]["training"]["settings"]["distillation"] == 0.5
+
+
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
     fer2013: SyntheticData, tmp_path: Path
 ) -> None:
@@ -138,6 +154,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
         ("recipe", 2, r"error: --recipe no-such: no such recipe; choose one of .*kfer-default"),
         ("device", 2, r"error: --device tpu: unknown; allowed are cpu, cuda and auto"),
         ("bundle", 2, r"error: --bundle .*: holds what belongs to no bundle \(votes\.csv\)"),
+        ("teacher", 2, r"error: The recipe's distillation is 0\.0, and there is a --teacher"),
         ("out", 1, r"error: .*File exists: '.*taken'"),
         ("flag", 2, r"(?s)Missing option.*--votes"),
     ],
@@ -165,6 +182,8 @@ def test_what_cannot_be_done_is_said_in_a_line(
         (tmp_path / "full").mkdir()
         shutil.copy(votes, tmp_path / "full")
         arguments["--bundle"] = tmp_path / "full"
+    elif change == "teacher":
+        arguments["--teacher"] = tmp_path
     elif change == "out":
         (tmp_path / "taken").touch()
         arguments["--out"] = tmp_path / "taken"
