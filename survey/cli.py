@@ -160,12 +160,9 @@ def close_study(name: Name) -> None:
     """Nobody can start or go on any more; answers are kept."""
     from survey import studies
     from survey.database import transaction
-    from survey.errors import StudyError
 
     with _Errors(), transaction(_open_engine()) as session:
-        study = studies.find_study(session, name)
-        if study is None:
-            raise StudyError(f"There is no study {name!r}; see: python -m survey studies list.")
+        study = studies.get_study(session, name)
         studies.close_study(session, study, _now())
         typer.echo(f"{name}: version {study.version} is closed.")
 
@@ -197,6 +194,47 @@ def freeze(
             engine, recognizer.predict, bundle.name, bundle.revision, labels, _now(), advance
         )
         typer.echo(f"{bundle.identity}: {done} predictions frozen.")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study.")],
+    out: Annotated[Path, typer.Option(help="Where answers go: a .csv or .parquet file.")],
+    version: Annotated[
+        int | None, typer.Option(help="Of the study; default: the latest version.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Practice, repeats and attention images, too.")
+    ] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Where the models' frozen answers go: .csv or .parquet.")
+    ] = None,
+) -> None:
+    """Write every answer of a study as a row; docs/study.md says what the columns mean."""
+    from survey import store, studies
+    from survey.database import transaction
+    from survey.export import check_suffix, save_table, tabulate_predictions, tabulate_responses
+
+    with _Errors():
+        for path in filter(None, (out, predictions)):
+            check_suffix(path)
+        with transaction(_open_engine(), writes=False) as session:
+            study = studies.get_study(session, name, version)
+            responses = store.list_responses(session, study)
+            flags = store.list_flags(session, study)
+            answers = studies.list_model_answers(session, study)
+            images = studies.list_study_images(session, study, "main")
+        chosen = [each for each in responses if every or each.phase == "main"]
+        save_table(tabulate_responses(study, chosen, flags), out)
+        people = len({response.participation_id for response in chosen})
+        flagged = len({each.participation_id for each in chosen} & set(flags))
+        typer.echo(
+            f"{study.name}, version {study.version}: {len(chosen)} responses of {people} "
+            f"participants, {flagged} of them flagged, in {out}."
+        )
+        if predictions:
+            save_table(tabulate_predictions(study, answers, images), predictions)
+            typer.echo(f"{len(answers)} frozen predictions in {predictions}.")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from survey import store, studies
 from survey.database import transaction
 from survey.errors import ParticipationError, StudyError
 from survey.models import Participant, Participation
+from survey.quality import find_flags
 from survey.records import (
     NewResponse,
     ParticipationRecord,
@@ -125,6 +126,8 @@ def answer(engine: Engine, code: str, trial_id: str, response: NewResponse) -> S
         _require_open(participation.study)
         if trial.position == participation.progress:
             participation = store.add_response(session, participation, trial, response)
+            if participation.finished_at is not None:
+                _add_flags(session, participation, response.answered_at)
         elif again and participation.finished_at is None:
             if trial.answer != response.label:
                 store.revise_response(session, trial, response)
@@ -168,7 +171,7 @@ def get_result(engine: Engine, code: str) -> Result:
         study = participation.study
         return build_result(
             study.definition,
-            store.list_answers(session, participation),
+            [r for r in store.list_responses(session, study, participation) if r.phase == "main"],
             studies.list_model_answers(session, study),
             store.list_scores(session, study),
         )
@@ -246,6 +249,13 @@ def _get(session: Session, code: Any) -> ParticipationRecord:
         "This code is not known. Check it, or start anew.",
         "모르는 코드예요. 다시 확인하거나 처음부터 시작해 주세요.",
     )
+
+
+def _add_flags(session: Session, participation: ParticipationRecord, now: datetime) -> None:
+    session.flush()
+    answers = store.list_responses(session, participation.study, participation)
+    flags = find_flags(answers, participation.study.definition.labels)
+    store.add_flags(session, participation, flags, now)
 
 
 def _show_current(

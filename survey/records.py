@@ -33,7 +33,8 @@ class StudyDefinition:
     """What a study shows and says; stored with it, and never changed afterwards.
 
     ``size`` counts main images, ``public_share`` (0-1) of which come from public sets. ``consent``
-    is the text by language. ``repeats`` of the main images come a second time.
+    is the text by language. ``repeats`` of the main images come a second time. ``completion`` is a
+    panel's code or https link, for those who have answered everything.
     """
 
     title: Mapping[str, str]
@@ -46,6 +47,7 @@ class StudyDefinition:
     block: int = 25
     seed: int = 0
     demo: bool = False
+    completion: str = ""
 
     def __post_init__(self) -> None:
         labels = len(get_taxonomy(self.taxonomy).labels)
@@ -55,6 +57,8 @@ class StudyDefinition:
         most = max(self.size - REPEAT_GAP, 0) // 4
         self._require("repeats", 0 <= self.repeats <= most, f"from 0 to {most}")
         self._require("block", self.block >= 1, "at least 1")
+        fits = len(self.completion) <= 300 and not any(c.isspace() for c in self.completion)
+        self._require("completion", fits, "a code or an https link without spaces")
         for name in ("title", "consent"):
             texts = getattr(self, name)
             held = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
@@ -168,22 +172,59 @@ class ShownImage:
 
 
 @dataclass(frozen=True)
-class HumanAnswer:
-    """What one person said of one image."""
+class ResponseRecord:
+    """A stored answer with all that a researcher may want to know of it.
 
+    ``position`` counts from 1 as the participant saw it: practice by itself, all else together.
+    ``label`` may be CANNOT_TELL; so may ``first_label``, what was chosen before any revision.
+    """
+
+    participation_id: int
+    person_id: str
+    language: str
+    background: Mapping[str, Any]
+    finished: bool
+    phase: str
+    block: int
+    position: int
     image_id: str
-    truth: str
+    image_set: str
     visibility: str
+    image_person: str | None
+    truth: str
     label: str
+    first_label: str
+    revisions: int
+    response_ms: int
+    shown_at: datetime | None
+    answered_at: datetime
+    device: str | None
+    blurred: bool
+
+    @property
+    def correct(self) -> bool:
+        return self.label == self.truth
+
+
+@dataclass(frozen=True)
+class FlagRecord:
+    """A doubt about a participation: the rule that raised it, and what it saw."""
+
+    rule: str
+    detail: str
 
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """The most probable label of one model (name and revision) for one image."""
+    """What one model (name and revision) said of one image: probabilities by label."""
 
     model: str
     image_id: str
-    label: str
+    probabilities: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 @dataclass(frozen=True)

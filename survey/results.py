@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from survey.records import VISIBILITIES, HumanAnswer, ModelAnswer, StudyDefinition
+from survey.records import VISIBILITIES, ModelAnswer, ResponseRecord, StudyDefinition
 
 ENOUGH_PEOPLE = 5  # from how many on averages are shown: fewer would tell about single people
 
@@ -31,6 +31,7 @@ class Result:
     percentile: float | None
     by_label: dict[str, Part]
     by_visibility: dict[str, Part]
+    completion: str
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -38,16 +39,19 @@ class Result:
             "people": {"n": self.people, "mean": self.mean, "percentile": self.percentile},
             "by_label": {name: part.to_json() for name, part in self.by_label.items()},
             "by_visibility": {name: part.to_json() for name, part in self.by_visibility.items()},
+            "completion": self.completion,
         }
 
 
 def build_result(
     definition: StudyDefinition,
-    answers: Sequence[HumanAnswer],
+    answers: Sequence[ResponseRecord],
     model_answers: Iterable[ModelAnswer],
     scores: Sequence[int],
 ) -> Result:
-    """``scores`` are those of everybody who finished, this person's among them.
+    """``answers`` are those to main trials.
+
+    ``scores`` are those of everybody who finished, this person's among them.
 
     A model counts where it has answered every one of the images.
     """
@@ -57,9 +61,9 @@ def build_result(
     whole = {image.image_id for image in answers}
     complete = {model: labels for model, labels in said.items() if whole <= set(labels)}
 
-    def build_part(part: Sequence[HumanAnswer]) -> Part:
+    def build_part(part: Sequence[ResponseRecord]) -> Part:
         return Part(
-            score=sum(answer.label == answer.truth for answer in part),
+            score=sum(answer.correct for answer in part),
             total=len(part),
             models={
                 model: sum(labels[answer.image_id] == answer.truth for answer in part)
@@ -86,4 +90,5 @@ def build_result(
             )
             for visibility in VISIBILITIES
         },
+        completion=definition.completion,
     )

@@ -8,6 +8,7 @@ import csv
 import io
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -131,7 +132,7 @@ def _list_zip(source: Path) -> dict[str, Callable[[], bytes]]:
                     data = file.read(MAX_FILE_BYTES + 1)
             except (OSError, RuntimeError, ValueError, EOFError) as error:
                 raise ImageSetError(f"cannot be unpacked ({error})") from None
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, zlib.error) as error:
                 raise ImageSetError(f"damaged in the zip ({error})") from None
             if len(data) > MAX_FILE_BYTES:
                 raise ImageSetError(f"larger than {MAX_FILE_BYTES // 1024**2} MB")

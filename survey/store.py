@@ -8,12 +8,13 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from survey import studies
-from survey.models import Image, ImageSet, Participant, Participation, Response, Study, Trial
+from survey.models import Flag, Image, ImageSet, Participant, Participation, Response, Study, Trial
 from survey.records import (
-    HumanAnswer,
+    FlagRecord,
     NewResponse,
     ParticipationRecord,
     PlannedTrial,
+    ResponseRecord,
     ShownImage,
     StudyRecord,
     TrialRecord,
@@ -90,20 +91,6 @@ def find_participation(session: Session, code_hash: str) -> ParticipationRecord 
     )
 
 
-def list_answers(session: Session, participation: ParticipationRecord) -> list[HumanAnswer]:
-    """The current answers of one person in main trials."""
-    query = (
-        select(Image.id, Image.label, ImageSet.visibility, Response.label)
-        .select_from(Trial)
-        .join(Image, Image.id == Trial.image_id)
-        .join(ImageSet)
-        .join(Response, Response.trial_id == Trial.id)
-        .where(Trial.participation_id == participation.id, Trial.phase == "main")
-        .order_by(Trial.position)
-    )
-    return [HumanAnswer(*row) for row in session.execute(query)]
-
-
 def list_scores(session: Session, study: StudyRecord) -> list[int]:
     """Right answers in main trials of everybody who finished that version of the study."""
     query = (
@@ -120,6 +107,78 @@ def list_scores(session: Session, study: StudyRecord) -> list[int]:
         .group_by(Participation.id)
     )
     return list(session.scalars(query))
+
+
+def list_responses(
+    session: Session, study: StudyRecord, participation: ParticipationRecord | None = None
+) -> list[ResponseRecord]:
+    """Every answer to that version of the study, or one person's, in the order they were shown."""
+    chosen = select(Participation.id).where(Participation.study_id == study.id)
+    if participation is not None:
+        chosen = chosen.where(Participation.id == participation.id)
+    # Numbered before the join with answers, which not every trial has.
+    own_count = [Trial.participation_id, Trial.phase == "practice"]
+    place = func.row_number().over(partition_by=own_count, order_by=Trial.position)
+    shown = select(Trial, place.label("place")).where(Trial.participation_id.in_(chosen)).subquery()
+    query = (
+        select(
+            Participation.id,
+            Participant.id,
+            Participant.language,
+            Participant.background,
+            Participation.finished_at.is_not(None),
+            shown.c.phase,
+            shown.c.block,
+            shown.c.place,
+            Image.id,
+            ImageSet.name,
+            ImageSet.visibility,
+            Image.person,
+            Image.label,
+            Response.label,
+            Response.first_label,
+            Response.revisions,
+            Response.response_ms,
+            Response.shown_at,
+            Response.answered_at,
+            Response.device,
+            Response.blurred,
+        )
+        .select_from(shown)
+        .join(Participation, Participation.id == shown.c.participation_id)
+        .join(Participant, Participant.id == Participation.participant_id)
+        .join(Response, Response.trial_id == shown.c.id)
+        .join(Image, Image.id == shown.c.image_id)
+        .join(ImageSet, ImageSet.id == Image.image_set_id)
+        .order_by(Participation.id, shown.c.position)
+    )
+    return [ResponseRecord(*row) for row in session.execute(query)]
+
+
+def add_flags(
+    session: Session,
+    participation: ParticipationRecord,
+    flags: Sequence[FlagRecord],
+    now: datetime,
+) -> None:
+    session.add_all(
+        Flag(participation_id=participation.id, rule=flag.rule, detail=flag.detail, created_at=now)
+        for flag in flags
+    )
+
+
+def list_flags(session: Session, study: StudyRecord) -> dict[int, list[FlagRecord]]:
+    """By participation; those without a flag are left out."""
+    query = (
+        select(Flag.participation_id, Flag.rule, Flag.detail)
+        .join(Participation)
+        .where(Participation.study_id == study.id)
+        .order_by(Flag.id)
+    )
+    flags: dict[int, list[FlagRecord]] = {}
+    for participation_id, rule, detail in session.execute(query):
+        flags.setdefault(participation_id, []).append(FlagRecord(rule, detail))
+    return flags
 
 
 def find_trial(
@@ -215,10 +274,13 @@ def delete_participation(session: Session, participation: ParticipationRecord) -
     answers = session.scalar(
         select(func.count()).select_from(Response).where(Response.trial_id.in_(trials))
     )
+    flags = session.scalar(
+        select(func.count()).select_from(Flag).where(Flag.participation_id == participation.id)
+    )
     row = session.get_one(Participation, participation.id)
     person = session.get_one(Participant, row.participant_id)
     session.delete(row)
     session.flush()
     session.delete(person)
     session.flush()
-    return (answers or 0) + participation.total + 2
+    return (answers or 0) + (flags or 0) + participation.total + 2

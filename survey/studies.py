@@ -56,12 +56,22 @@ def add_study(
     return to_study(study)
 
 
-def find_study(session: Session, name: str) -> StudyRecord | None:
-    """The newest version of that name."""
-    study = session.scalar(
-        select(Study).where(Study.name == name).order_by(Study.version.desc()).limit(1)
-    )
+def find_study(session: Session, name: str, version: int | None = None) -> StudyRecord | None:
+    """That version, or the newest of that name."""
+    query = select(Study).where(Study.name == name).order_by(Study.version.desc()).limit(1)
+    if version is not None:
+        query = query.where(Study.version == version)
+    study = session.scalar(query)
     return None if study is None else to_study(study)
+
+
+def get_study(session: Session, name: str, version: int | None = None) -> StudyRecord:
+    """As ``find_study``; raises StudyError when there is none."""
+    study = find_study(session, name, version)
+    if study is None:
+        wanted = name if version is None else f"{name}, version {version}"
+        raise StudyError(f"There is no study {wanted}; see: python -m survey studies list.")
+    return study
 
 
 def get_current_study(session: Session) -> StudyRecord:
@@ -148,7 +158,7 @@ def _select_predicted(taxonomy: str, model: str, revision: str) -> Select[str]:
 
 
 def list_model_answers(session: Session, study: StudyRecord) -> list[ModelAnswer]:
-    """The most probable label of every model for every main image of the study."""
+    """What every model was frozen with for every main image of the study."""
     query = (
         select(
             FrozenPrediction.model,
@@ -165,8 +175,8 @@ def list_model_answers(session: Session, study: StudyRecord) -> list[ModelAnswer
         .order_by(FrozenPrediction.id)
     )
     return [
-        ModelAnswer(f"{model}@{revision}", image_id, max(probs, key=probs.__getitem__))
-        for model, revision, image_id, probs in session.execute(query)
+        ModelAnswer(f"{model}@{revision}", image_id, probabilities)
+        for model, revision, image_id, probabilities in session.execute(query)
     ]
 
 

@@ -1,5 +1,6 @@
 """What the README promises is there: every command is documented and says so itself."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from typer.main import get_command
 import kfer.cli
 import survey.cli
 import training.cli
+from survey.export import COLUMNS
+from survey.quality import RULES
+from survey.records import StudyDefinition
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,3 +54,14 @@ def test_readme_names_every_setting_that_the_app_reads() -> None:
     for name in names:
         assert name in source
         assert f"`{name}`" in README
+
+
+def test_the_guide_to_studies_documents_every_column_flag_and_setting() -> None:
+    guide = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    for column, meaning in COLUMNS.items():
+        assert f"| `{column}` | {meaning} |" in guide
+    for rule in RULES:
+        assert f"| `{rule}` |" in guide
+    for field in dataclasses.fields(StudyDefinition):
+        if field.name != "demo":  # the embedded study's own
+            assert f"`{field.name}`" in guide

@@ -11,12 +11,38 @@ from survey.database import open_database, transaction
 from survey.endpoints import Endpoints
 from survey.links import Signer
 from survey.models import Image, ImageSet
-from survey.records import StudyDefinition, StudyRecord
+from survey.records import ResponseRecord, StudyDefinition, StudyRecord
 from tests.survey.conftest import NOW
 
 LABELS = get_taxonomy("korean5").labels
 TEXTS = {"ko": "동의해요.", "en": "I agree."}
 SMALL = StudyDefinition(title=TEXTS, consent=TEXTS, size=10, practice=2, block=4)
+
+
+# An answer that raises no doubt, to be changed as a test needs it.
+ANSWER = ResponseRecord(
+    participation_id=1,
+    person_id="somebody",
+    language="ko",
+    background={},
+    finished=True,
+    phase="main",
+    block=0,
+    position=1,
+    image_id="a",
+    image_set="faces",
+    visibility="public",
+    image_person=None,
+    truth=LABELS[0],
+    label=LABELS[0],
+    first_label=LABELS[0],
+    revisions=0,
+    response_ms=1500,
+    shown_at=None,
+    answered_at=NOW,
+    device="key",
+    blurred=False,
+)
 
 
 def build_empty_endpoints() -> Endpoints:
@@ -58,9 +84,9 @@ def add_images(engine: Engine, visibility: str, per_label: int, prefix: str) -> 
 
 
 def add_study(
-    engine: Engine, name: str = "small", definition: StudyDefinition = SMALL
+    engine: Engine, name: str = "small", definition: StudyDefinition = SMALL, attention: int = 0
 ) -> StudyRecord:
-    """``definition.size`` main images, half of them public, and its practice images."""
+    """``definition.size`` main images, half of them public, practice and attention images."""
     each = definition.size // 2 // len(LABELS)
     main = [
         image_id
@@ -68,7 +94,7 @@ def add_study(
         for image_id in add_images(engine, visibility, each, f"{name}-{visibility}-")
     ]
     practice = add_images(engine, "public", 1, f"{name}-practice-")[: definition.practice]
+    checks = add_images(engine, "public", 1, f"{name}-attention-")[:attention] if attention else []
+    phases = {"main": main, "practice": practice, "attention": checks}
     with transaction(engine) as session:
-        return studies.add_study(
-            session, name, definition, {"main": main, "practice": practice}, NOW
-        )
+        return studies.add_study(session, name, definition, phases, NOW)

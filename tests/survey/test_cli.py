@@ -3,15 +3,19 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
 from survey import demo_study, participation, studies
 from survey.cli import app
 from survey.database import open_database, transaction
 from survey.models import FrozenPrediction
+from survey.participation import build_response
 from tests.processes import keep_environment
 from tests.survey.conftest import NOW
 from tests.survey.samples import LABELS
@@ -108,6 +112,44 @@ def test_the_report_comes_before_anything_is_written(data: Path) -> None:
     assert call(*private).exit_code == 0
 
 
+def answer_study(engine: Engine, name: str, n: int) -> None:
+    participation.start(engine, name, True, "ko", {}, NOW)  # goes no further
+    code, step = participation.start(engine, name, True, "ko", {"age": "=1"}, NOW)
+    for _ in range(n):
+        assert step.trial is not None
+        response = build_response(step.trial.truth, 200, {}, NOW)
+        step = participation.answer(engine, code, step.trial.id, response)
+
+
+def test_an_export_is_the_main_answers_of_the_newest_version_unless_more_is_asked_for(
+    data: Path,
+) -> None:
+    import_all(data)
+    create = ("studies", "create", "mine", "--definition", data / "study.toml")
+    for version in (1, 2):
+        assert call(*create, "--practice", "warm-up").exit_code == 0, version
+        engine = open_database(f"sqlite:///{data / 'data' / 'kfer.sqlite'}")
+        answer_study(engine, "mine", n=12 if version == 1 else 5)
+        engine.dispose()
+    out, models = data / "answers.csv", data / "models.csv"
+    result = call("export", "mine", "--out", out, "--predictions", models)
+    assert result.output == (
+        f"mine, version 2: 3 responses of 1 participants, 0 of them flagged, in {out}.\n"
+        f"0 frozen predictions in {models}.\n"
+    )
+    assert set(pd.read_csv(out)["phase"]) == {"main"}
+    assert list(pd.read_csv(models).columns[:3]) == ["subj", "session", "trial"]
+    everything = call("export", "mine", "--out", out, "--version", 1, "--all")
+    assert "version 1: 12 responses of 1 participants, 1 of them flagged" in everything.output
+    table = pd.read_csv(out)
+    assert Counter(table["phase"]) == {"practice": 2, "main": 10}
+    assert set(table["flags"]) == {"too_fast"}
+    assert table["correct"].all()
+    assert "There is no study mine, version 3" in call(
+        "export", "mine", "--out", out, "--version", 3
+    ).stderr  # fmt: skip
+
+
 @pytest.mark.slow
 def test_predictions_of_the_bundled_model_are_frozen_once(data: Path) -> None:
     import_all(data)
@@ -143,8 +185,10 @@ def test_faces_can_be_cut_out_at_the_import(data: Path) -> None:
         (("import", "a", ".", "--visibility", "public", "--size", "5"), 1, "size must be from 32"),
         (("import", "a", ".", "--visibility", "public", "--exclude", "no"), 1, "--exclude no:"),
         (("studies", "create", "a", "--definition", "no.toml"), 1, "cannot be read as TOML"),
-        (("studies", "close", "a"), 1, "There is no study 'a'; see: python -m survey studies"),
+        (("studies", "close", "a"), 1, "There is no study a; see: python -m survey studies"),
         (("freeze", "--model", "nowhere"), 1, "There is no model folder 'nowhere'"),
+        (("export", "a", "--out", "a.csv"), 1, "There is no study a; see: python -m survey"),
+        (("export", "a", "--out", "a.xlsx"), 1, "a.xlsx: unknown kind of file; allowed are .csv"),
         (("withdraw", "0000-0000-0000"), 1, "This code is not known"),
     ],
 )
@@ -176,7 +220,7 @@ def test_help_loads_no_torch_and_no_database() -> None:
         [sys.executable, "-X", "importtime", "-m", "survey", "--help"],
         env=keep_environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
-    for library in ("torch", "sqlalchemy", "gradio", "alembic"):
+    for library in ("torch", "sqlalchemy", "gradio", "alembic", "pandas"):
         assert not re.search(rf"\|\s+{library}$", result.stderr, re.MULTILINE)
-    for command in ("import", "studies", "freeze", "withdraw"):
+    for command in ("import", "studies", "freeze", "export", "withdraw"):
         assert command in result.stdout

@@ -318,6 +318,24 @@ def test_a_zip_with_a_password_or_damage_names_its_pictures(tmp_path: Path) -> N
     assert report.left_out[0][1].startswith("damaged in the zip")
 
 
+def test_damage_that_the_unpacker_meets_first_names_its_picture_too(tmp_path: Path) -> None:
+    good, bad = draw(1), bytes(5000)
+    path = pack(
+        tmp_path / "a.zip",
+        {"기쁨/a.png": bad, "기쁨/b.png": good},
+        compression=zipfile.ZIP_DEFLATED,
+    )
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("기쁨/a.png")
+    raw = bytearray(path.read_bytes())
+    name = info.orig_filename.encode()
+    raw[raw.index(name) + len(name)] = 0xFF  # no block of deflate begins so
+    path.write_bytes(raw)
+    report = prepare(list_entries(path, KOREAN5), PLAIN)
+    assert [picture.path for picture in report.prepared] == ["기쁨/b.png"]
+    assert report.left_out[0][1].startswith("damaged in the zip")
+
+
 @pytest.mark.parametrize("size", [0, 31, 1025])
 def test_a_size_out_of_bounds_is_refused(size: int) -> None:
     with pytest.raises(ImageSetError, match=f"size must be from 32 to 1024, got {size}"):

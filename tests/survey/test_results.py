@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,23 +18,23 @@ from survey.errors import ParticipationError
 from survey.freeze import freeze
 from survey.links import Signer
 from survey.models import FrozenPrediction, Image, ImageSet, Study
-from survey.records import HumanAnswer, ModelAnswer, StudyDefinition
+from survey.records import ModelAnswer, StudyDefinition
 from survey.results import build_result
 from tests.survey.conftest import NOW
-from tests.survey.samples import LABELS, SMALL, TEXTS, add_study
+from tests.survey.samples import ANSWER, LABELS, SMALL, TEXTS, add_study
 
 KOREAN5 = get_taxonomy("korean5")
 JOY, FLUSTER = LABELS[:2]
 ANSWERS = [
-    HumanAnswer("a", JOY, "public", JOY),
-    HumanAnswer("b", JOY, "private", FLUSTER),
-    HumanAnswer("c", FLUSTER, "private", "cannot_tell"),
-    HumanAnswer("d", FLUSTER, "public", FLUSTER),
+    replace(ANSWER, image_id="a", truth=JOY, visibility="public", label=JOY),
+    replace(ANSWER, image_id="b", truth=JOY, visibility="private", label=FLUSTER),
+    replace(ANSWER, image_id="c", truth=FLUSTER, visibility="private", label="cannot_tell"),
+    replace(ANSWER, image_id="d", truth=FLUSTER, visibility="public", label=FLUSTER),
 ]
 
 
 def test_scores_are_counted_as_a_whole_by_emotion_and_by_set() -> None:
-    models = [ModelAnswer("m@1", name, JOY) for name in "abcd"]
+    models = [ModelAnswer("m@1", name, {JOY: 0.9, FLUSTER: 0.1}) for name in "abcd"]
     result = build_result(SMALL, ANSWERS, models, [2]).to_json()
     assert (result["score"], result["total"], result["models"]) == (2, 4, {"m@1": 2})
     assert result["by_label"][JOY] == {"score": 1, "total": 2, "models": {"m@1": 2}}
@@ -46,7 +47,7 @@ def test_scores_are_counted_as_a_whole_by_emotion_and_by_set() -> None:
 
 
 def test_a_model_that_has_not_seen_every_image_is_not_compared() -> None:
-    models = [ModelAnswer("m@1", name, JOY) for name in "abc"]
+    models = [ModelAnswer("m@1", name, {JOY: 0.9, FLUSTER: 0.1}) for name in "abc"]
     assert build_result(SMALL, ANSWERS, models, [2]).whole.models == {}
 
 

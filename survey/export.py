@@ -1,0 +1,175 @@
+"""Answers as a table for other programs: one row per response, or per frozen prediction.
+
+The first eight columns are those of model-vs-human (Geirhos et al. 2021), so that its analyses
+read them as they are.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from survey.errors import StudyError
+from survey.records import (
+    CANNOT_TELL,
+    Candidate,
+    FlagRecord,
+    ModelAnswer,
+    ResponseRecord,
+    StudyRecord,
+)
+
+NOT_SAID = "na"  # model-vs-human's word for no answer
+SUFFIXES = (".csv", ".parquet")
+COLUMNS = {
+    "subj": "participant, by a name made up for the export; the same one in every export",
+    "session": "always 1: a participation is one session, however often it was interrupted",
+    "trial": "place in the participant's order, from 1; practice is counted by itself",
+    "rt": "response time in seconds, from the image's load to the answer, as the browser saw it",
+    "object_response": f"the answer, by its Korean name; {NOT_SAID}: cannot tell",
+    "category": "the true label, by its Korean name",
+    "condition": "public or private: the visibility of the image's set",
+    "imagename": "the image, by a name that tells nothing",
+    "study": "name of the study",
+    "version": "version of the study",
+    "phase": "main, practice, repeat (a main image again) or attention",
+    "block": "block of trials between two rests, from 0",
+    "correct": "whether object_response is category; not for cannot tell",
+    "first_response": "what was answered before any revision",
+    "revisions": "how often the answer was changed",
+    "shown_at": "when the image was shown, by the participant's clock (UTC)",
+    "answered_at": "when the answer was stored, by the server's clock (UTC)",
+    "device": "key, mouse, touch or pen",
+    "blurred": "whether the page was left during the trial",
+    "image_set": "name of the image set",
+    "person": "who is on the image, where the set says so",
+    "language": "language of the page",
+    "background": "answers to the background questions, as JSON",
+    "finished": "whether the participant answered all trials",
+    "flags": "doubts about the participation, with semicolons between them",
+}
+
+
+def tabulate_responses(
+    study: StudyRecord,
+    responses: Iterable[ResponseRecord],
+    flags: Mapping[int, Sequence[FlagRecord]],
+) -> pd.DataFrame:
+    """The columns of ``COLUMNS``; a row per response, in the given order."""
+    rows = [
+        {
+            "subj": _name_participant(response.person_id),
+            "session": 1,
+            "trial": response.position,
+            "rt": response.response_ms / 1000,
+            "object_response": _name_answer(response.label),
+            "category": response.truth,
+            "condition": response.visibility,
+            "imagename": name_image(response.image_id),
+            "study": study.name,
+            "version": study.version,
+            "phase": response.phase,
+            "block": response.block,
+            "correct": response.correct,
+            "first_response": _name_answer(response.first_label),
+            "revisions": response.revisions,
+            "shown_at": response.shown_at,
+            "answered_at": response.answered_at,
+            "device": response.device,
+            "blurred": response.blurred,
+            "image_set": response.image_set,
+            "person": response.image_person,
+            "language": response.language,
+            "background": json.dumps(response.background, ensure_ascii=False, sort_keys=True),
+            "finished": response.finished,
+            "flags": ";".join(flag.rule for flag in flags.get(response.participation_id, ())),
+        }
+        for response in responses
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in ("shown_at", "answered_at"):
+        table[column] = pd.to_datetime(table[column], utc=True)
+    return table
+
+
+def tabulate_predictions(
+    study: StudyRecord, answers: Sequence[ModelAnswer], images: Iterable[Candidate]
+) -> pd.DataFrame:
+    """A row per model and main image: model-vs-human's columns, and the probabilities.
+
+    ``subj`` is the model's name and revision; ``rt`` is empty.
+    """
+    by_id = {image.id: image for image in images}
+    trials: dict[str, int] = {}
+    rows = []
+    for answer in answers:
+        image = by_id[answer.image_id]
+        trials[answer.model] = trials.get(answer.model, 0) + 1
+        rows.append(
+            {
+                "subj": answer.model,
+                "session": 1,
+                "trial": trials[answer.model],
+                "rt": None,
+                "object_response": answer.label,
+                "category": image.label,
+                "condition": image.visibility,
+                "imagename": name_image(image.id),
+                **{f"p_{label}": answer.probabilities[label] for label in _get_labels(study)},
+            }
+        )
+    columns = [*list(COLUMNS)[:8], *(f"p_{label}" for label in _get_labels(study))]
+    return pd.DataFrame(rows, columns=columns).astype({"rt": "float64"})
+
+
+def save_table(table: pd.DataFrame, path: Path) -> None:
+    """As CSV or Parquet, by the name's end; written beside, then put in its place.
+
+    CSV opens in a spreadsheet: UTF-8 with its mark, and no cell that would be a formula.
+    Raises StudyError for another kind of file, or one that cannot be written.
+    """
+    check_suffix(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        if path.suffix == ".csv":
+            texts = table.select_dtypes(["object", "str"]).columns
+            safe = table.assign(**{name: table[name].map(disarm) for name in texts})
+            # RFC 4180's line ends: only what holds a character of them is put in quotes.
+            safe.to_csv(temporary, index=False, encoding="utf-8-sig", lineterminator="\r\n")
+        else:
+            table.to_parquet(temporary, index=False)
+        temporary.replace(path)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be written ({error.strerror}).") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise StudyError(f"{path}: unknown kind of file; allowed are {' and '.join(SUFFIXES)}.")
+
+
+def disarm(cell: object) -> object:
+    """A text that a spreadsheet would run gets an apostrophe in front (OWASP, CSV injection)."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r\n")) else cell
+
+
+def name_image(image_id: str) -> str:
+    """With a letter in front: random ids may begin with a minus, which spreadsheets calculate."""
+    return f"i{image_id}"
+
+
+def _name_participant(person_id: str) -> str:
+    return f"s{hashlib.sha256(person_id.encode()).hexdigest()[:12]}"
+
+
+def _name_answer(label: str) -> str:
+    return NOT_SAID if label == CANNOT_TELL else label
+
+
+def _get_labels(study: StudyRecord) -> tuple[str, ...]:
+    return study.definition.labels.labels
