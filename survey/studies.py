@@ -38,7 +38,12 @@ def add_study(
     images: Mapping[str, Sequence[str]],
     now: datetime,
 ) -> StudyRecord:
-    """A study, or a new version of it. ``images`` are ids by phase."""
+    """A study, or a new version of it. ``images`` are ids by phase.
+
+    Raises StudyError when main or attention images were made ready in different ways: size or
+    colour would tell which set an image comes from.
+    """
+    _require_one_presentation(session, [*images["main"], *images.get("attention", ())])
     latest = session.scalar(select(func.max(Study.version)).where(Study.name == name)) or 0
     study = Study(
         name=name,
@@ -54,6 +59,21 @@ def add_study(
     session.add(study)
     session.flush()
     return to_study(study)
+
+
+def _require_one_presentation(session: Session, image_ids: Sequence[str]) -> None:
+    query = select(ImageSet).where(ImageSet.images.any(Image.id.in_(image_ids)))
+    ways: dict[str, list[str]] = {}
+    for image_set in session.scalars(query.order_by(ImageSet.id)):
+        settings = image_set.presentation
+        way = ", ".join(f"{name} {settings[name]}" for name in sorted(settings))
+        ways.setdefault(way, []).append(image_set.name)
+    if len(ways) > 1:
+        listed = "; ".join(f"{way}: {', '.join(sets)}" for way, sets in ways.items())
+        raise StudyError(
+            f"The image sets were imported in different ways ({listed}), so that an image would "
+            "show which set it is from. Import them alike, with the same --size, --grey and --face."
+        )
 
 
 def find_study(session: Session, name: str, version: int | None = None) -> StudyRecord | None:

@@ -215,6 +215,21 @@ def test_a_study_needs_the_images_that_it_asks_for(data: Path) -> None:
     assert call("studies", "list").output == ""
 
 
+def test_sets_that_look_different_make_no_study(data: Path) -> None:
+    import_all(data)
+    grey = ("import", "grey", write_pictures(data / "grey", 1, 3000), "--visibility", "private")
+    assert call(*grey, "--grey", "--size", 96).exit_code == 0
+    create = ("studies", "create", "mine", "--definition", data / "study.toml", "--set", "open")
+    refused = call(*create, "--set", "grey", "--practice", "warm-up")
+    assert refused.exit_code == 1
+    assert (
+        "(face False, grey False, size 384: open; face False, grey True, size 96: grey)"
+        in refused.stderr
+    )
+    # Practice is by itself and may look as it will.
+    assert call(*create, "--set", "team", "--practice", "grey").exit_code == 0
+
+
 def test_help_loads_no_torch_and_no_database() -> None:
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "survey", "--help"],
