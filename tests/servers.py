@@ -1,5 +1,6 @@
 """The app as a user starts it: a process of its own, with folders of its own."""
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ class AppServer:
 
     url: str
     folder: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def cache(self) -> Path:
@@ -51,11 +53,14 @@ class AppServer:
 def run_app(
     folder: Path, arguments: Sequence[str] = ("app.py",), **settings: str
 ) -> Iterator[AppServer]:
-    """``python ARGUMENTS`` with PORT and folders set, until the block ends."""
+    """``python ARGUMENTS`` with PORT and folders set, until the block ends.
+
+    In a folder where it ran before, it finds what it left there.
+    """
     port = find_port()
     places = {"GRADIO_TEMP_DIR": "cache", "TMPDIR": "tmp", "HOME": "home", "KFER_DATA_DIR": "data"}
     for name in places.values():
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     env = {
         **keep_environment(),
         **{name: str(folder / place) for name, place in places.items()},
@@ -66,10 +71,10 @@ def run_app(
     }
     url = f"http://127.0.0.1:{port}"
     with (
-        (folder / "app.log").open("wb") as log,
+        (folder / "app.log").open("ab") as log,
         run_process([sys.executable, *arguments], ROOT, env, log) as process,
     ):
-        server = AppServer(url, folder)
+        server = AppServer(url, folder, process)
         try:
             wait_until(url, process)
         except NotUpError as error:
