@@ -18,7 +18,6 @@ from survey import store, studies
 from survey.database import transaction
 from survey.errors import ParticipationError, StudyError
 from survey.models import Participant, Participation
-from survey.quality import find_flags
 from survey.records import (
     NewResponse,
     ParticipationRecord,
@@ -27,6 +26,7 @@ from survey.records import (
 )
 from survey.results import Result, build_result
 from survey.sampling import plan_trials
+from survey.statistics.quality import find_flags
 
 CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: none looks like another
 CODE_LENGTH = 12  # 60 bits

@@ -11,7 +11,7 @@ import kfer.cli
 import survey.cli
 import training.cli
 from survey.export import COLUMNS
-from survey.quality import RULES
+from survey.statistics.quality import RULES
 from survey.records import StudyDefinition
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,8 @@ from kfer.labels import get_taxonomy
 from survey import participation, store, studies
 from survey.database import transaction
 from survey.participation import Step, build_response
-from survey.quality import find_flags
 from survey.records import CANNOT_TELL, ResponseRecord
+from survey.statistics.quality import find_flags
 from tests.survey.conftest import NOW
 from tests.survey.samples import ANSWER, LABELS, SMALL, TEXTS, add_study
 

@@ -1,0 +1,125 @@
+"""How far people agree with one another, beyond chance; and how far a model fits in as one more."""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import entropy
+from statsmodels.stats.inter_rater import fleiss_kappa
+
+from survey.statistics.accuracy import DRAWS, draw_counts
+from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.table import AnswerTable
+
+
+def estimate_alpha(
+    counts: NDArray[np.int64], rng: np.random.Generator, draws: int = DRAWS
+) -> Figure:
+    """Krippendorff's alpha for nominal answers, with a bootstrap interval over images.
+
+    ``counts`` (I, answers) says how many people gave which answer to which image; people may have
+    answered different images. ``n`` is the number of images with two answers or more.
+    """
+    paired = counts[counts.sum(axis=1) >= 2]
+    if len(paired) == 0:
+        return explain("alpha needs images that two people have answered")
+    if (paired.sum(axis=0) > 0).sum() == 1:
+        return explain("alpha is undefined: all answers agree", len(paired))
+    disagreements, totals = _sum_pairs(paired)
+    value = _compute_alphas(disagreements.sum()[None], totals.sum(axis=0)[None])[0]
+    drawn = draw_counts(len(paired), draws, rng)
+    return take_interval(
+        float(value), _compute_alphas(drawn @ disagreements, drawn @ totals), len(paired)
+    )
+
+
+def _sum_pairs(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Per image: disagreeing pairs, weighted by 1 / (answers - 1), and answers by kind.
+
+    Krippendorff 2019, "Content Analysis", 4th ed., section 12.3: the coincidence matrix.
+    """
+    sizes = counts.sum(axis=1)
+    agreeing = (counts * (counts - 1)).sum(axis=1)
+    return (sizes * (sizes - 1) - agreeing) / (sizes - 1), counts.astype(np.float64)
+
+
+def _compute_alphas(
+    disagreements: NDArray[np.float64], totals: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """From (draws,) and (draws, answers): 1 - observed / expected disagreement."""
+    n = totals.sum(axis=1)
+    expected = (n**2 - (totals**2).sum(axis=1)) / (n - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(1 - disagreements / expected)
+
+
+def add_rater(counts: NDArray[np.int64], answers: NDArray[np.int16]) -> NDArray[np.int64]:
+    """The counts with a model's (I,) answers among them."""
+    joined = counts.copy()
+    joined[np.arange(len(counts)), answers] += 1
+    return joined
+
+
+def compute_fleiss(counts: NDArray[np.int64]) -> Figure:
+    """Fleiss' (1971) kappa, on the images that all people have answered; ``n`` of them."""
+    raters = int(counts.sum(axis=1).max(initial=0))
+    complete = counts[counts.sum(axis=1) == raters]
+    if raters < 2:
+        return explain("Fleiss' kappa needs two people")
+    if (complete.sum(axis=0) > 0).sum() == 1:
+        return explain("Fleiss' kappa is undefined: all answers agree", len(complete))
+    return Figure(float(fleiss_kappa(complete)), None, None, len(complete))
+
+
+def compute_entropies(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(I,) entropy of the answers in bits, 0 where all agree; NaN for an image without answers.
+
+    Rounded to 12 places, so that ranks see images with the same counts in another order as equal.
+    """
+    totals = counts.sum(axis=1)
+    values = np.asarray(entropy(np.where(totals[:, None] > 0, counts, 1), base=2, axis=1))
+    return np.where(totals > 0, values.round(12), np.nan)
+
+
+def find_majority(
+    counts: NDArray[np.int64], rng: np.random.Generator | None = None
+) -> NDArray[np.int16]:
+    """(I,) the most frequent answer; ties go to the first, or by lot where a generator is given."""
+    if rng is None:
+        return np.asarray(counts.argmax(axis=1), dtype=np.int16)
+    broken = counts + rng.random(counts.shape) * 0.5
+    return np.asarray(broken.argmax(axis=1), dtype=np.int16)
+
+
+def score_crowds(
+    table: AnswerTable, sizes: list[int], rng: np.random.Generator, draws: int = 200
+) -> list[Figure]:
+    """Accuracy of the majority of crowds of those sizes, people drawn without putting back.
+
+    The interval is that of the draws: what another crowd of that size would reach on these images.
+    """
+    people = len(table.participants)
+    figures = []
+    for size in sizes:
+        if size > people:
+            figures.append(explain(f"only {people} people took part", people))
+            continue
+        scores = np.empty(draws)
+        for at in range(draws):
+            crowd = np.zeros(people, dtype=bool)
+            crowd[rng.choice(people, size, replace=False)] = True
+            part = table.select(crowd)
+            scores[at] = (find_majority(part.counts, rng) == table.truth).mean()
+        figures.append(take_interval(float(scores.mean()), scores, size))
+    return figures
+
+
+def list_crowd_sizes(people: int) -> list[int]:
+    """1, 2, 3, 5, 10, 20, 50 ... as far as there are people, and all of them."""
+    sizes = [1, 2, 3, 5]
+    while sizes[-1] < people:
+        tens = 10 ** (len(str(sizes[-1])) - 1)
+        sizes.append(sizes[-1] * 2 if sizes[-1] // tens != 2 else tens * 5)
+    kept = sorted({size for size in sizes if size < people} | {people})
+    assert all(one < other for one, other in pairwise(kept))
+    return kept

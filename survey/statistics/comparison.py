@@ -1,0 +1,149 @@
+"""A model against people on the same images: who is better, and by more than chance?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.stats.contingency_tables import mcnemar
+
+from survey.statistics.accuracy import DRAWS, draw_counts, draw_means
+from survey.statistics.agreement import find_majority
+from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.table import AnswerTable
+
+PERMUTATIONS = 9999
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """A p-value, two-sided, of the test that is ``named``; ``n`` is what it rests on."""
+
+    named: str
+    p: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Versus:
+    """``difference`` is the model's accuracy minus people's mean.
+
+    ``percentile`` is the share (0-100) of people below the model, ties counted half; ``majority``
+    the exact McNemar test against the most frequent answer, ``permutation`` that over images.
+    """
+
+    model: str
+    difference: Figure
+    percentile: float | None
+    majority: TestOutcome
+    permutation: TestOutcome
+
+
+def compare(
+    table: AnswerTable, name: str, answers: NDArray[np.int16], rng: np.random.Generator
+) -> Versus:
+    right = answers == table.truth
+    return Versus(
+        name,
+        estimate_difference(table, right, rng),
+        rank(table, right),
+        run_mcnemar(table, right),
+        permute_images(table, right, rng),
+    )
+
+
+def estimate_difference(
+    table: AnswerTable, right: NDArray[np.bool_], rng: np.random.Generator, draws: int = DRAWS
+) -> Figure:
+    """Model minus people, the images and the people drawn anew; ``n`` is the number of people.
+
+    Over the answers that there are: an image counts as often as people have answered it.
+    """
+    if not table.answered.any():
+        return explain("no answers")
+    gaps = right.astype(np.float64) - table.correct
+    value = gaps[table.answered].mean()
+    return take_interval(
+        float(value), draw_means(gaps, table.answered, rng, draws), len(table.participants)
+    )
+
+
+def rank(table: AnswerTable, right: NDArray[np.bool_]) -> float | None:
+    """The model's percentile among people, each on the images that they have answered."""
+    seen = table.answered.sum(axis=1)
+    people = table.correct.sum(axis=1)[seen > 0]
+    model = (table.answered & right).sum(axis=1)[seen > 0]
+    if len(people) == 0:
+        return None
+    return float(100 * ((people < model).mean() + (people == model).mean() / 2))
+
+
+def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_]) -> TestOutcome:
+    """Exact McNemar test (binomial on the images where just one of the two is right)."""
+    answered = table.answered.any(axis=0)
+    crowd = (find_majority(table.counts) == table.truth)[answered]
+    model = right[answered]
+    square = [
+        [int((crowd & model).sum()), int((crowd & ~model).sum())],
+        [int((~crowd & model).sum()), int((~crowd & ~model).sum())],
+    ]
+    outcome = mcnemar(square, exact=True)
+    return TestOutcome("exact McNemar test against the majority", float(outcome.pvalue), len(crowd))
+
+
+def permute_images(
+    table: AnswerTable,
+    right: NDArray[np.bool_],
+    rng: np.random.Generator,
+    permutations: int = PERMUTATIONS,
+) -> TestOutcome:
+    """Were it all the same whether an image is answered by the model or by people: sign flips.
+
+    The statistic is the mean over images of: the model is right, minus the share of people who are.
+    """
+    seen = table.answered.sum(axis=0)
+    kept = seen > 0
+    gaps = right[kept] - table.correct.sum(axis=0)[kept] / seen[kept]
+    signs = rng.integers(0, 2, size=(permutations, len(gaps))) * 2.0 - 1
+    # Rounding must not make equal sums unequal.
+    as_far = np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-12
+    p = (1 + as_far.sum()) / (permutations + 1)
+    return TestOutcome("permutation test over images", float(p), len(gaps))
+
+
+def estimate_visibility_gaps(
+    table: AnswerTable,
+    models: dict[str, NDArray[np.bool_]],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> tuple[Figure, dict[str, Figure]]:
+    """Public minus private accuracy of people; and by model, the model's gap minus people's.
+
+    A model that has seen the public images before loses more on the private ones than people do.
+    People are drawn anew, once for both sets, and images within each set.
+    """
+    sets = (~table.private, table.private)
+    if not all((table.answered & chosen).any() for chosen in sets):
+        missing = explain("needs answers to images of both sets", len(table.participants))
+        return missing, dict.fromkeys(models, missing)
+    people = len(table.participants)
+    by_person = draw_counts(people, draws, rng)
+    by_image = [draw_counts(int(chosen.sum()), draws, rng) for chosen in sets]
+
+    def draw_gap(values: NDArray[np.float64]) -> Figure:
+        value, total = 0.0, np.zeros(draws)
+        for sign, chosen, images in zip((1, -1), sets, by_image, strict=True):
+            there = table.answered[:, chosen].astype(np.float64)
+            shown = values[:, chosen] * there
+            mean = shown.sum() / there.sum()
+            excess = shown - mean * there
+            value += sign * mean
+            total += sign * mean
+            with np.errstate(invalid="ignore", divide="ignore"):
+                total += sign * (by_person @ excess.sum(axis=1)) / (by_person @ there.sum(axis=1))
+                total += sign * (images @ excess.sum(axis=0)) / (images @ there.sum(axis=0))
+        return take_interval(value, total, people)
+
+    correct = table.correct.astype(np.float64)
+    return draw_gap(correct), {
+        name: draw_gap(right.astype(np.float64) - correct) for name, right in models.items()
+    }

@@ -1,0 +1,82 @@
+"""Does a model doubt where people do? Distributions of answers against probabilities, per image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from survey.statistics.accuracy import DRAWS, draw_counts
+from survey.statistics.agreement import compute_entropies
+from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.table import AnswerTable, ModelColumn
+
+FLOOR = 1e-6  # under which no probability is counted: a model may say 0, people hardly ever do
+
+
+@dataclass(frozen=True)
+class Softness:
+    """``divergence`` is the mean over images of KL(people || model), in bits.
+
+    ``difficulty`` is Spearman's correlation of the share of people who are right with the model's
+    probability of the truth; ``doubt`` that of the entropies of both.
+    """
+
+    divergence: Figure
+    difficulty: Figure
+    doubt: Figure
+
+
+def compare_doubts(
+    table: AnswerTable, model: ModelColumn, rng: np.random.Generator, draws: int = DRAWS
+) -> Softness:
+    """On the images that somebody has named an emotion for; intervals over images."""
+    told = table.counts[:, :-1]
+    kept = told.sum(axis=1) > 0
+    if kept.sum() < 3:
+        none = explain("needs three images that people have answered", int(kept.sum()))
+        return Softness(none, none, none)
+    people = told[kept] / told[kept].sum(axis=1, keepdims=True)
+    said = np.maximum(model.probabilities[kept], FLOOR)
+    said = said / said.sum(axis=1, keepdims=True)
+    divergences = compute_divergences(people, said)
+    drawn = draw_counts(len(people), draws, rng)
+    truth = table.truth[kept]
+    shares = table.counts[kept, truth] / table.counts[kept].sum(axis=1)
+    return Softness(
+        take_interval(float(divergences.mean()), drawn @ divergences / len(people), len(people)),
+        correlate(shares, said[np.arange(len(said)), truth], rng, draws),
+        correlate(compute_entropies(told[kept]), _compute_row_entropies(said), rng, draws),
+    )
+
+
+def compute_divergences(
+    people: NDArray[np.float64], model: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(I,) Kullback-Leibler divergences in bits of rows that sum to 1; ``model`` has no zeros."""
+    ratio = np.divide(people, model, out=np.ones_like(people), where=people > 0)
+    return np.asarray((people * np.log2(ratio)).sum(axis=1))
+
+
+def correlate(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+) -> Figure:
+    """Spearman's rank correlation over images, drawn anew for the interval."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return explain("a rank correlation is undefined: all values are the same", len(one))
+    value = np.corrcoef(rankdata(one), rankdata(other))[0, 1]
+    chosen = rng.integers(0, len(one), size=(draws, len(one)))
+    first, second = rankdata(one[chosen], axis=1), rankdata(other[chosen], axis=1)
+    first -= first.mean(axis=1, keepdims=True)
+    second -= second.mean(axis=1, keepdims=True)
+    spread = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = (first * second).sum(axis=1) / spread
+    return take_interval(float(value), drawn, len(one))
+
+
+def _compute_row_entropies(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(-(rows * np.log2(rows)).sum(axis=1))
