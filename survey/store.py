@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+import pandas as pd
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
@@ -153,6 +154,40 @@ def list_responses(
         .order_by(Participation.id, shown.c.position)
     )
     return [ResponseRecord(*row) for row in session.execute(query)]
+
+
+def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
+    """Main answers of finished participations, a row each, for statistics.
+
+    Columns participation_id, image_id, label, response_ms and finished_at (UTC).
+    """
+    query = (
+        select(
+            Participation.id.label("participation_id"),
+            Trial.image_id,
+            Response.label,
+            Response.response_ms,
+            Participation.finished_at,
+        )
+        .join(Trial, Trial.participation_id == Participation.id)
+        .join(Response, Response.trial_id == Trial.id)
+        .where(
+            Participation.study_id == study.id,
+            Participation.finished_at.is_not(None),
+            Trial.phase == "main",
+        )
+    )
+    return pd.DataFrame(
+        session.execute(query).all(),
+        columns=["participation_id", "image_id", "label", "response_ms", "finished_at"],
+    )
+
+
+def count_unfinished(session: Session, study: StudyRecord) -> int:
+    query = select(func.count()).where(
+        Participation.study_id == study.id, Participation.finished_at.is_(None)
+    )
+    return session.scalar(query) or 0
 
 
 def add_flags(

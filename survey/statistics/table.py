@@ -1,7 +1,7 @@
 """Answers as one table of small integers, participants by images; everything else starts here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -72,6 +72,15 @@ class AnswerTable:
             self.private[columns],
             self.answers[rows][:, columns],
             self.response_ms[rows][:, columns],
+        )
+
+    def without_cannot_tell(self) -> "AnswerTable":
+        """As if those answers had not been given."""
+        told = self.answers != self.cannot_tell
+        return replace(
+            self,
+            answers=np.where(told, self.answers, MISSING),
+            response_ms=np.where(told, self.response_ms, np.nan),
         )
 
 

@@ -1,0 +1,220 @@
+"""People and models on one study: what is read, what filters leave, and what may be shown of it.
+
+Without the researcher's token nothing is shown that tells about fewer than five people: neither
+those who are left nor those whom a filter takes away.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from kfer.labels import Taxonomy
+from survey import store, studies
+from survey.database import transaction
+from survey.errors import StudyError
+from survey.records import VISIBILITIES, Candidate, FlagRecord, ModelAnswer, StudyRecord
+from survey.statistics.quality import RULES
+from survey.statistics.summary import Summary, summarize
+from survey.statistics.table import AnswerTable, align_models, build_table
+
+ENOUGH_PEOPLE = 5
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What part of a study is looked at; by default, everything that was finished.
+
+    ``labels``, ``models`` and ``visibility`` None mean all. ``leave_out`` names quality rules whose
+    flags take a participant out; ``since`` and ``until`` (inclusive) are days of the last answer.
+    """
+
+    visibility: str | None = None
+    labels: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    leave_out: tuple[str, ...] = ()
+    since: date | None = None
+    until: date | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """All that was read of one version of a study. ``answers`` are finished participations' alone.
+
+    Columns of ``answers``: participation_id, image_id, label, response_ms, finished_at.
+    """
+
+    study: StudyRecord
+    answers: pd.DataFrame
+    images: tuple[Candidate, ...]
+    models: tuple[ModelAnswer, ...]
+    flags: Mapping[int, list[FlagRecord]]
+    unfinished: int
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """``summary`` is None where nothing may or can be shown; ``withheld`` then says why.
+
+    Counts: ``people`` of ``finished`` participants are left, ``flagged`` and ``outside`` the dates
+    were taken out.
+    """
+
+    study: StudyRecord
+    filters: Filters
+    people: int
+    finished: int
+    unfinished: int
+    flagged: int
+    outside: int
+    summary: Summary | None
+    withheld: str | None = field(default=None)
+
+
+def build_filters(settings: Mapping[str, Any] | None, labels: Taxonomy) -> Filters:
+    """From JSON. Raises StudyError for what is unknown or of the wrong kind."""
+    given = dict(settings or {})
+    unknown = sorted(set(given) - set(Filters.__dataclass_fields__))
+    if unknown:
+        allowed = ", ".join(Filters.__dataclass_fields__)
+        raise StudyError(f"filters: unknown {', '.join(unknown)}; allowed are {allowed}.")
+    return Filters(
+        visibility=_choose(given, "visibility", VISIBILITIES),
+        labels=_choose_several(given, "labels", labels.labels),
+        models=_choose_several(given, "models", None),
+        leave_out=_choose_several(given, "leave_out", RULES) or (),
+        since=_read_day(given, "since"),
+        until=_read_day(given, "until"),
+    )
+
+
+def _choose(given: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str | None:
+    value = given.get(name)
+    if value is not None and value not in allowed:
+        raise StudyError(f"filters: {name} must be one of {', '.join(allowed)}, not {value!r:.40}.")
+    return value
+
+
+def _choose_several(
+    given: Mapping[str, Any], name: str, allowed: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    values = given.get(name)
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise StudyError(f"filters: {name} must be a list of texts.")
+    unknown = [value for value in values if allowed is not None and value not in allowed]
+    if unknown:
+        listed = ", ".join(allowed or ())
+        raise StudyError(f"filters: {name} has {unknown[0]!r:.40}; allowed are {listed}.")
+    return tuple(values)
+
+
+def _read_day(given: Mapping[str, Any], name: str) -> date | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise StudyError(
+            f"filters: {name} must be a day as 2026-11-21, not {value!r:.40}."
+        ) from None
+
+
+def read_study(engine: Engine, name: str, version: int | None = None) -> StudyData:
+    """Raises StudyError when there is no such study."""
+    with transaction(engine, writes=False) as session:
+        study = studies.get_study(session, name, version)
+        return StudyData(
+            study,
+            store.read_answers(session, study),
+            tuple(studies.list_study_images(session, study, "main")),
+            tuple(studies.list_model_answers(session, study)),
+            store.list_flags(session, study),
+            store.count_unfinished(session, study),
+        )
+
+
+def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = False) -> Comparison:
+    """Filter, and sum up what may be shown."""
+    table = build_table(data.answers, data.images, data.study.definition.labels)
+    dropped = _mark_people(data, table, filters)
+    kept = ~np.any(list(dropped.values()), axis=0)
+    part = table.select(kept, _mark_images(table, filters))
+    reason = _find_reason(part, dropped, may_see_all=may_see_all)
+    models = [
+        model
+        for model in align_models(part, data.models)
+        if filters.models is None or model.name in filters.models
+    ]
+    return Comparison(
+        study=data.study,
+        filters=filters,
+        people=int(kept.sum()),
+        finished=len(table.participants),
+        unfinished=data.unfinished,
+        flagged=int(dropped["flagged"].sum()),
+        outside=int(dropped["outside"].sum()),
+        summary=None if reason else summarize(part, models),
+        withheld=reason,
+    )
+
+
+def _mark_people(
+    data: StudyData, table: AnswerTable, filters: Filters
+) -> dict[str, NDArray[np.bool_]]:
+    """Whom each kind of filter takes out, (P,) each."""
+    flagged = [
+        any(flag.rule in filters.leave_out for flag in data.flags.get(participant, ()))
+        for participant in table.participants
+    ]
+    finished: dict[int, datetime] = dict(
+        zip(data.answers["participation_id"], data.answers["finished_at"], strict=True)
+    )
+    days = [finished[participant].date() for participant in table.participants]
+    outside = [
+        (filters.since is not None and day < filters.since)
+        or (filters.until is not None and day > filters.until)
+        for day in days
+    ]
+    return {
+        "flagged": np.array(flagged, dtype=np.bool_),
+        "outside": np.array(outside, dtype=np.bool_),
+    }
+
+
+def _mark_images(table: AnswerTable, filters: Filters) -> NDArray[np.bool_]:
+    chosen = np.ones(len(table.images), dtype=np.bool_)
+    if filters.visibility is not None:
+        chosen &= table.private == (filters.visibility == VISIBILITIES[1])
+    if filters.labels is not None:
+        codes = [table.labels.labels.index(label) for label in filters.labels]
+        chosen &= np.isin(table.truth, codes)
+    return chosen
+
+
+def _find_reason(
+    part: AnswerTable, dropped: Mapping[str, NDArray[np.bool_]], *, may_see_all: bool
+) -> str | None:
+    """Why nothing is shown; None where everything may be."""
+    if not part.answered.any():
+        return "There are no answers yet" if part.images else "No image is left by these filters"
+    if may_see_all:
+        return None
+    if len(part.participants) < ENOUGH_PEOPLE:
+        return f"Fewer than {ENOUGH_PEOPLE} people: figures would tell about single persons"
+    # Every group that two filters in turn could set apart: dropped by one, by the other, or both.
+    groups = Counter(zip(*(mask.tolist() for mask in dropped.values()), strict=True))
+    if any(size < ENOUGH_PEOPLE for size in groups.values()):
+        return (
+            f"These filters set apart fewer than {ENOUGH_PEOPLE} people: the difference would tell "
+            "about single persons"
+        )
+    return None

@@ -1,0 +1,204 @@
+"""What the comparison reads, what filters leave, and what is not told about few people."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from kfer.labels import get_taxonomy
+from survey import participation
+from survey.comparison import (
+    Comparison,
+    Filters,
+    StudyData,
+    build_filters,
+    compare_study,
+    read_study,
+)
+from survey.errors import StudyError
+from survey.participation import build_response
+from survey.records import CANNOT_TELL, Candidate, FlagRecord, ModelAnswer, StudyRecord
+from survey.statistics.describe import describe_summary
+from tests.survey.conftest import NOW
+from tests.survey.samples import LABELS, SMALL, add_study
+
+KOREAN5 = get_taxonomy("korean5")
+IMAGES = tuple(
+    Candidate(f"i{at}", "private" if at % 2 else "public", LABELS[at % 5]) for at in range(10)
+)
+STUDY = StudyRecord(1, "small", 1, SMALL, None)
+FIRST_DAY = datetime(2026, 11, 1, 9, tzinfo=UTC)
+
+
+def build_data(people: int, flagged: int = 0, per_day: int = 100) -> StudyData:
+    """Person p (from 0) is right on the first p % 11 images; the first ones are too fast."""
+    rows = [
+        (
+            person,
+            image.id,
+            image.label if at < person % 11 else CANNOT_TELL,
+            900,
+            FIRST_DAY + timedelta(days=person // per_day),
+        )
+        for person in range(people)
+        for at, image in enumerate(IMAGES)
+    ]
+    columns = ["participation_id", "image_id", "label", "response_ms", "finished_at"]
+    flags = {person: [FlagRecord("too_fast", "...")] for person in range(flagged)}
+    sure = dict.fromkeys(LABELS, 0.05)
+    models = tuple(
+        ModelAnswer(name, image.id, sure | {image.label if right else LABELS[0]: 0.8})
+        for name, right in (("good@1", True), ("bad@1", False))
+        for image in IMAGES
+    )
+    return StudyData(STUDY, pd.DataFrame(rows, columns=columns), IMAGES, models, flags, 2)
+
+
+def find_value(comparison: Comparison, *path: str) -> Any:
+    assert comparison.summary is not None
+    value: Any = describe_summary(comparison.summary)
+    for key in path:
+        value = value[key]
+    return value
+
+
+def test_the_mean_score_is_of_right_answers_in_main_trials() -> None:
+    comparison = compare_study(build_data(11), Filters())
+    assert (comparison.people, comparison.finished, comparison.unfinished) == (11, 11, 2)
+    mean = find_value(comparison, "people", "mean_score")
+    assert (mean["value"], mean["n"], mean["undefined"]) == (pytest.approx(5.0), 11, None)
+    assert mean["low"] < 5 < mean["high"]
+    assert find_value(comparison, "people", "accuracy_when_told", "value") == 1
+    assert find_value(comparison, "models", "good@1", "score", "value") == 10
+    assert find_value(comparison, "models", "bad@1", "score", "value") == 2
+    assert find_value(comparison, "models", "good@1", "percentile") == pytest.approx(1050 / 11)
+
+
+def test_filters_leave_part_of_the_images() -> None:
+    data = build_data(11)
+    private = compare_study(data, Filters(visibility="private"))
+    assert find_value(private, "images") == 5
+    # Of images 1, 3, 5, 7, 9 person p has (p // 2) right.
+    expected = np.mean([person // 2 for person in range(11)])
+    assert find_value(private, "people", "mean_score", "value") == pytest.approx(expected)
+    assert "both sets" in find_value(private, "people", "public_minus_private", "undefined")
+    joy = compare_study(data, Filters(labels=(LABELS[0],)))
+    assert find_value(joy, "images") == 2
+    assert set(find_value(joy, "models")) == {"bad@1", "good@1"}
+    one = compare_study(data, Filters(models=("good@1",)))
+    assert set(find_value(one, "models")) == {"good@1"}
+    none = compare_study(data, Filters(labels=()))
+    assert (none.summary, none.withheld) == (None, "No image is left by these filters")
+
+
+def test_filters_leave_part_of_the_people() -> None:
+    data = build_data(30, flagged=10, per_day=10)
+    assert compare_study(data, Filters(leave_out=("one_label",))).people == 30
+    kept = compare_study(data, Filters(leave_out=("too_fast",)))
+    assert (kept.people, kept.finished, kept.flagged) == (20, 30, 10)
+    days = Filters(since=FIRST_DAY.date() + timedelta(1), until=FIRST_DAY.date() + timedelta(1))
+    middle = compare_study(data, days)
+    assert (middle.people, middle.outside) == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ("people", "flagged", "filters", "reason"),
+    [
+        (4, 0, Filters(), "Fewer than 5 people"),
+        (5, 0, Filters(), None),
+        (9, 4, Filters(leave_out=("too_fast",)), "set apart fewer than 5"),
+        (9, 5, Filters(leave_out=("too_fast",)), "Fewer than 5 people"),
+        (10, 5, Filters(leave_out=("too_fast",)), None),
+        (10, 0, Filters(leave_out=("too_fast",)), None),  # nobody is set apart
+        (9, 4, Filters(), None),
+    ],
+)
+def test_few_people_are_not_told_about(
+    people: int, flagged: int, filters: Filters, reason: str | None
+) -> None:
+    data = build_data(people, flagged)
+    found = compare_study(data, filters)
+    assert (found.summary is None) == (reason is not None)
+    assert reason is None or reason in str(found.withheld)
+    whole = compare_study(data, filters, may_see_all=True)
+    assert whole.summary is not None
+    assert whole.withheld is None
+
+
+def test_two_filters_together_single_nobody_out_either() -> None:
+    # 12 a day, 6 of the first day are flagged: fine. Of another day's 12, 3 are: not with dates.
+    day = FIRST_DAY.date()
+    data = build_data(24, flagged=6, per_day=12)
+    both = Filters(leave_out=("too_fast",), since=day, until=day)
+    assert compare_study(data, both).summary is not None
+    few = replace(data, flags={p: [FlagRecord("too_fast", "")] for p in (0, 1, 2, 12, 13, 14)})
+    assert compare_study(few, Filters(leave_out=("too_fast",))).summary is not None
+    assert "set apart fewer" in str(compare_study(few, both).withheld)
+
+
+def test_a_study_without_answers_says_so() -> None:
+    empty = compare_study(build_data(0), Filters(), may_see_all=True)
+    assert (empty.summary, empty.withheld) == (None, "There are no answers yet")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"who": 1}, "unknown who; allowed are visibility, labels, models, leave_out, since"),
+        ({"visibility": "secret"}, "visibility must be one of public, private, not 'secret'"),
+        ({"visibility": ["public"]}, "visibility must be one of"),
+        ({"labels": "joy"}, "labels must be a list of texts"),
+        ({"labels": ["joy"]}, "labels has 'joy'; allowed are 기쁨, 당황"),
+        ({"leave_out": ["slow"]}, "leave_out has 'slow'; allowed are too_fast"),
+        ({"since": "yesterday"}, "since must be a day as 2026-11-21, not 'yesterday'"),
+        ({"until": 5}, "until must be a day"),
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        build_filters(settings, KOREAN5)
+
+
+def test_filters_from_json() -> None:
+    assert build_filters(None, KOREAN5) == Filters()
+    read = build_filters(
+        {"labels": ["기쁨"], "models": ["m@1"], "since": "2026-11-01", "visibility": "public"},
+        KOREAN5,
+    )
+    assert read == Filters("public", ("기쁨",), ("m@1",), (), FIRST_DAY.date())
+
+
+def test_a_study_is_read_as_it_was_answered(engine: Engine) -> None:
+    add_study(engine)
+    for person in range(6):
+        code, step = participation.start(engine, "small", True, "ko", {}, NOW)
+        while step.trial is not None and not (person == 5 and step.participation.progress == 7):
+            right = step.trial.position % 2 == 0 or person == 0
+            label = step.trial.truth if right else CANNOT_TELL
+            response = build_response(label, 1000 + person, {}, NOW)
+            step = participation.answer(engine, code, step.trial.id, response)
+    data = read_study(engine, "small")
+    assert (len(data.answers), data.unfinished, len(data.images)) == (50, 1, 10)
+    comparison = compare_study(data, Filters())
+    assert comparison.people == 5
+    # One person has all 10 right, four those at even places: 5 of 10.
+    assert find_value(comparison, "people", "mean_score", "value") == pytest.approx(6)
+    with pytest.raises(StudyError, match="There is no study small, version 2"):
+        read_study(engine, "small", 2)
+
+
+@pytest.mark.parametrize("people", [1, 2, 12])
+def test_every_number_is_json_and_what_is_undefined_says_why(people: int) -> None:
+    comparison = compare_study(build_data(people), Filters(), may_see_all=True)
+    assert comparison.summary is not None
+    described = describe_summary(comparison.summary)
+    json.dumps(described, allow_nan=False)
+    consistency = described["people"]["error_consistency"]
+    if people == 1:
+        assert "two who have seen" in consistency["kappa"]["undefined"]
+        assert "two people" in described["people"]["alpha"]["undefined"]
