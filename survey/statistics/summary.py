@@ -71,6 +71,7 @@ class ModelSummary:
     """One model on the same images. ``gap`` is its public-private gap minus that of people."""
 
     name: str
+    answers: NDArray[np.int16]
     accuracy: Figure
     by_label: dict[str, Figure]
     by_visibility: dict[str, Figure]
@@ -140,6 +141,7 @@ def _summarize_model(
     right = model.answers == table.truth
     return ModelSummary(
         name=model.name,
+        answers=model.answers,
         accuracy=score_model(table, model.answers),
         by_label=_score_parts(
             right, {label: table.truth == at for at, label in enumerate(table.labels.labels)}

@@ -1,0 +1,149 @@
+"""What all charts share: colours, type, words for numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kfer.labels import Taxonomy
+from survey.statistics.figures import Figure
+from survey.texts import CANNOT_TELL_SHOWN
+
+# After Okabe and Ito: told apart with every kind of colour vision, readable on light and dark.
+PEOPLE = "#d55e00"
+MODEL = "#0072b2"
+CHANCE = "#8a8a8a"
+REFERENCE = "#8a8a8a"
+MODEL_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x")
+MODEL_SHADES = ("#0072b2", "#009e73", "#56b4e9", "#cc79a7", "#005b8f", "#00664c", "#2f7fb0")
+FONT = (
+    "Pretendard, 'Noto Sans CJK KR', 'Noto Sans KR', 'Apple SD Gothic Neo', 'Malgun Gothic', "
+    "sans-serif"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """``numbers`` are what is drawn, a row per mark; ``key`` names the chart in links and files."""
+
+    key: str
+    title: str
+    caption: str
+    figure: go.Figure
+    numbers: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Words:
+    """Texts in one language; ``say`` takes the Korean and the English."""
+
+    language: str
+
+    def say(self, korean: str, english: str) -> str:
+        return korean if self.language == "ko" else english
+
+    def name_labels(self, labels: Taxonomy, *, cannot_tell: bool = False) -> list[str]:
+        names = list(labels.labels if self.language == "ko" else labels.english)
+        return [*names, CANNOT_TELL_SHOWN[self.language]] if cannot_tell else names
+
+    @property
+    def people(self) -> str:
+        return self.say("사람", "people")
+
+    @property
+    def chance(self) -> str:
+        return self.say("우연", "chance")
+
+    def name_visibility(self, visibility: str) -> str:
+        return {
+            "public": self.say("공개 이미지", "public images"),
+            "private": self.say("비공개 이미지", "private images"),
+        }[visibility]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def quote(figure: Figure, *, as_percent: bool = True, digits: int = 2) -> str:
+    """A value with its interval, as a paper writes it; or why there is none."""
+    if figure.value is None:
+        return figure.undefined or "–"
+
+    def write(value: float) -> str:
+        return f"{100 * value:.1f}" if as_percent else f"{value:.{digits}f}"
+
+    unit = " %" if as_percent else ""
+    if figure.low is None or figure.high is None:
+        return write(figure.value) + unit
+    return f"{write(figure.value)}{unit} [{write(figure.low)}, {write(figure.high)}]"
+
+
+def quote_points(figure: Figure, words: Words) -> str:
+    """A difference of shares, in percentage points."""
+    return f"{quote(figure).replace(' %', '')}{words.say('%p', ' points')}"
+
+
+def tell_p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def name_model(name: str) -> str:
+    """Without the revision, which the table of numbers keeps."""
+    return name.split("@")[0]
+
+
+def draw_bars(figures: Sequence[Figure]) -> dict[str, Any]:
+    """plotly's asymmetric error bars, in percent; none where there is no interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [_reach(each, each.high) for each in figures],
+        "arrayminus": [_reach(each, each.low) for each in figures],
+        "thickness": 1.5,
+        "width": 4,
+    }
+
+
+def _reach(figure: Figure, end: float | None) -> float:
+    if figure.value is None or end is None:
+        return 0.0
+    return 100 * abs(end - figure.value)
+
+
+def to_percent(figures: Sequence[Figure]) -> list[float | None]:
+    return [None if each.value is None else 100 * each.value for each in figures]
+
+
+def list_figures(names: dict[str, Sequence[Any]], figures: Sequence[Figure]) -> pd.DataFrame:
+    """Columns that name each figure, then its value, interval, n and why it may be undefined."""
+    columns: dict[str, Sequence[Any]] = {
+        **names,
+        "value": [each.value for each in figures],
+        "low": [each.low for each in figures],
+        "high": [each.high for each in figures],
+        "n": [each.n for each in figures],
+        "undefined": [each.undefined for each in figures],
+    }
+    return pd.DataFrame(columns)
+
+
+def lay_out(figure: go.Figure, x: str, y: str, **changes: Any) -> go.Figure:
+    """The one look: no ornament, axes named with units, the legend above and never over data."""
+    figure.update_layout(
+        template="none",
+        font={"family": FONT, "size": 14},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 64, "r": 16, "t": 56, "b": 56},
+        height=380,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        hoverlabel={"font": {"family": FONT}},
+    )
+    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
+    figure.update_xaxes(title={"text": x}, **grid)
+    figure.update_yaxes(title={"text": y}, **grid)
+    figure.update_layout(**changes)
+    return figure

@@ -1,0 +1,265 @@
+"""Charts of how alike: confusions, shared errors, hard images, calibration."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from survey.charts.look import (
+    CHANCE,
+    MODEL_SHADES,
+    MODEL_SYMBOLS,
+    Chart,
+    Words,
+    draw_bars,
+    lay_out,
+    list_figures,
+    name_model,
+    quote,
+    to_percent,
+)
+from survey.statistics.consistency import build_matrix
+from survey.statistics.summary import ModelSummary, Summary
+
+BLUES = [[0, "#f7fbff"], [0.5, "#6baed6"], [1, "#08306b"]]
+DIVERGING = [[0, "#b35806"], [0.5, "#f7f7f7"], [1, "#2d6a9f"]]  # people's side, the model's side
+
+
+def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -> Chart:
+    """What is taken for what: people, a model, and the difference."""
+    labels = summary.table.labels
+    rows, columns = words.name_labels(labels), words.name_labels(labels, cannot_tell=True)
+    people = summary.people.confusion.shares
+    panels = [(words.people, people, BLUES, 0.0)]
+    if model is not None:
+        own = model.confusion.shares
+        difference = words.say("모델 − 사람", "model − people")
+        panels += [
+            (name_model(model.name), own, BLUES, 0.0),
+            (difference, own - people, DIVERGING, -100.0),
+        ]
+    figure = make_subplots(1, len(panels), subplot_titles=[name for name, *_ in panels])
+    for at, (_, shares, scale, lowest) in enumerate(panels, start=1):
+        figure.add_trace(
+            go.Heatmap(
+                z=100 * shares, x=columns, y=rows, colorscale=scale, zmin=lowest, zmax=100,
+                texttemplate="%{z:.0f}", showscale=False, xgap=2, ygap=2,
+                hovertemplate="%{y} → %{x}: %{z:.1f} %<extra></extra>",
+            ),
+            1,
+            at,
+        )  # fmt: skip
+    lay_out(figure, words.say("답", "answer"), "", height=420)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(title={"text": words.say("실제", "truth")}, col=1)
+    title, caption = _tell_confusion(summary, model, words)
+    numbers = pd.DataFrame(
+        [
+            {"who": who, "truth": truth, "answer": answer, "share": shares[row, column]}
+            for who, shares, *_ in panels
+            for row, truth in enumerate(labels.labels)
+            for column, answer in enumerate([*labels.labels, "cannot_tell"])
+        ]
+    )
+    return Chart("confusion", title, caption, figure, numbers)
+
+
+def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) -> tuple[str, str]:
+    found = _find_commonest(
+        summary.people.confusion.shares, words.name_labels(summary.table.labels)
+    )
+    if found is None:
+        title = words.say("사람들은 아무것도 혼동하지 않았어요", "People confused nothing")
+    else:
+        truth, answer, share = found
+        title = words.say(
+            f"사람들은 {truth}을(를) {answer}(으)로 가장 자주 혼동했어요 ({100 * share:.0f} %)",
+            f"People most often took {truth} for {answer} ({100 * share:.0f} %)",
+        )
+    n = len(summary.people.scores)
+    caption = words.say(
+        f"각 줄은 그 감정의 이미지에 나온 답의 비율(%). 참여자 {n}명, 이미지 "
+        f"{len(summary.table.images)}장"
+        f"{', 모델 ' + name_model(model.name) if model else ''}.",
+        f"Each row: answers to images of that emotion, in %. {n} participants, "
+        f"{len(summary.table.images)} "
+        f"images{', model ' + name_model(model.name) if model else ''}.",
+    )
+    return title, caption
+
+
+def _find_commonest(
+    shares: NDArray[np.float64], names: Sequence[str]
+) -> tuple[str, str, float] | None:
+    """The most frequent wrong emotion: truth, answer, share."""
+    wrong = np.nan_to_num(shares[:, : len(names)].copy())
+    np.fill_diagonal(wrong, 0)
+    row, column = divmod(int(wrong.argmax()), len(names))
+    share = float(wrong[row, column])
+    return (names[row], names[column], share) if share > 0 else None
+
+
+def plot_consistency(summary: Summary, words: Words) -> Chart:
+    """Error consistency of people with people and with each model, and of models with another."""
+    models = summary.models
+    names = [words.people, *(name_model(model.name) for model in models)]
+    matrix = np.full((len(names), len(names)), np.nan)
+    if models:
+        right = np.array([model.answers == summary.table.truth for model in models])
+        matrix[1:, 1:] = build_matrix(right, np.ones_like(right))
+    figures = [summary.people.consistency.kappa, *(model.consistency.kappa for model in models)]
+    for at, kappa in enumerate(figures):
+        matrix[0, at] = matrix[at, 0] = np.nan if kappa.value is None else kappa.value
+    figure = go.Figure(
+        go.Heatmap(
+            z=matrix, x=names, y=names, colorscale=BLUES, zmin=0, zmax=1, texttemplate="%{z:.2f}",
+            colorbar={"title": {"text": "κ"}}, xgap=2, ygap=2,
+        )
+    )  # fmt: skip
+    lay_out(figure, "", "", height=380)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    people = summary.people.consistency
+    listed = "; ".join(
+        f"{words.people}–{name} {quote(kappa, as_percent=False)}"
+        for name, kappa in zip(names, figures, strict=True)
+    )
+    title = words.say(
+        "사람들끼리 같은 이미지에서 틀리는 정도는 κ = "
+        f"{quote(people.kappa, as_percent=False)}이에요",
+        f"People fail on the same images as each other with κ = "
+        f"{quote(people.kappa, as_percent=False)}",
+    )
+    bounds = (
+        f"{people.lowest:.2f}, {people.highest:.2f}"
+        if people.lowest is not None and people.highest is not None
+        else "–"
+    )
+    caption = words.say(
+        f"이미지 {len(summary.table.images)}장의 오류 일관성 κ(Geirhos 2020)와 이미지 부트스트랩 "
+        f"95 % 구간(Klein 2025): {listed}. "
+        "정확도가 허락하는 "
+        f"범위는 사람끼리 [{bounds}]. 한 사람의 이미지 100장으로는 κ가 ±0.2쯤 흔들려요.",
+        f"Error consistency κ (Geirhos 2020) on {len(summary.table.images)} images with 95 % "
+        "bootstrap intervals over images (Klein "
+        "2025): "
+        f"{listed}. Accuracies allow [{bounds}] among people. A single kappa on 100 images is "
+        "uncertain by about 0.2 either way.",
+    )
+    who = ["people", *(model.name for model in models)]
+    return Chart("consistency", title, caption, figure, list_figures({"who": who}, figures))
+
+
+def plot_difficulty(summary: Summary, words: Words) -> Chart:
+    """One mark per image: the share of people who are right, the model's probability of the "
+    "truth."""
+    difficulties = 100 * summary.people.difficulties
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=difficulties, y=100 * model.of_truth, mode="markers", name=name_model(model.name),
+                marker={
+                    "color": MODEL_SHADES[at % len(MODEL_SHADES)], "opacity": 0.7, "size": 9,
+                    "symbol": MODEL_SYMBOLS[at % len(MODEL_SYMBOLS)],
+                },
+                text=summary.table.images,
+            )
+            for at, model in enumerate(summary.models)
+        ]
+    )  # fmt: skip
+    lay_out(
+        figure,
+        words.say("맞힌 사람 (%)", "people who are right (%)"),
+        words.say("모델이 정답에 준 확률 (%)", "model's probability of the truth (%)"),
+        height=440,
+    )
+    figure.update_xaxes(range=[-3, 103])
+    figure.update_yaxes(range=[-3, 103])
+    relations = "; ".join(
+        f"{name_model(model.name)} ρ = {quote(model.softness.difficulty, as_percent=False)}"
+        for model in summary.models
+    )
+    title = words.say(
+        f"사람에게 어려운 이미지가 모델에게도 어려운가요? {relations or '모델이 없어요'}",
+        f"Are images that are hard for people hard for models? {relations or 'no model'}",
+    )
+    divergences = "; ".join(
+        f"{name_model(model.name)} {quote(model.softness.divergence, as_percent=False)}"
+        for model in summary.models
+    )
+    caption = words.say(
+        f"점 하나가 이미지 한 장(n = {len(summary.table.images)}). ρ는 Spearman 상관과 95 % 구간. "
+        "사람의 답 "
+        f"분포와 모델 확률의 차이(KL, 비트): {divergences or '–'}.",
+        f"One mark per image (n = {len(summary.table.images)}). ρ: Spearman's correlation with 95 "
+        "% "
+        f"interval. Divergence of the model's probabilities from people's answers (KL, bits): "
+        f"{divergences or '–'}.",
+    )
+    numbers = pd.DataFrame(
+        {
+            "image": [f"i{image}" for image in summary.table.images],
+            "people_right": summary.people.difficulties,
+            "entropy_bits": summary.people.entropies,
+            **{model.name: model.of_truth for model in summary.models},
+        }
+    )
+    return Chart("difficulty", title, caption, figure, numbers)
+
+
+def plot_reliability(summary: Summary, words: Words) -> Chart:
+    """Confidence against accuracy, by model."""
+    figure = go.Figure(
+        go.Scatter(
+            x=[0, 100], y=[0, 100], mode="lines", line={"color": CHANCE, "dash": "dash"},
+            name=words.say("완벽한 보정", "perfectly calibrated"),
+        )
+    )  # fmt: skip
+    tables = []
+    for at, model in enumerate(summary.models):
+        bins = [each for each in model.calibration.bins if each.confidence is not None]
+        figures = [each.right for each in bins]
+        color = MODEL_SHADES[at % len(MODEL_SHADES)]
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * (each.confidence or 0) for each in bins], y=to_percent(figures),
+                error_y=draw_bars(figures), mode="lines+markers", name=name_model(model.name),
+                line={"color": color, "width": 2},
+                marker={"symbol": MODEL_SYMBOLS[at % len(MODEL_SYMBOLS)], "size": 9},
+            )
+        )  # fmt: skip
+        names: dict[str, Sequence[object]] = {
+            "model": [model.name] * len(bins),
+            "confidence": [each.confidence for each in bins],
+        }
+        tables.append(list_figures(names, figures))
+    lay_out(
+        figure,
+        words.say("모델의 확률 (%)", "model's probability (%)"),
+        words.say("맞힌 비율 (%)", "right answers (%)"),
+        height=440,
+    )
+    figure.update_xaxes(range=[0, 103])
+    figure.update_yaxes(range=[0, 105])
+    errors = "; ".join(
+        f"{name_model(model.name)} ECE {quote(model.calibration.ece, as_percent=False, digits=3)}, "
+        f"Brier {quote(model.calibration.brier, as_percent=False, digits=3)}"
+        for model in summary.models
+    )
+    title = words.say(
+        f"모델의 확률은 얼마나 믿을 만한가요? {errors or '모델이 없어요'}",
+        f"How far can the probabilities be trusted? {errors or 'no model'}",
+    )
+    caption = words.say(
+        "가장 높은 확률의 구간마다 맞힌 비율과 Wilson 95 % 구간(이미지 "
+        f"{len(summary.table.images)}장). 이미지가 "
+        "적으면 ECE는 실제보다 크게 나와요.",
+        f"Share right by bins of the highest probability, with Wilson's 95 % intervals "
+        f"({len(summary.table.images)} images). With few images ECE comes out too high.",
+    )
+    numbers = pd.concat(tables) if tables else list_figures({"model": [], "confidence": []}, [])
+    return Chart("reliability", title, caption, figure, numbers)
