@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic import command
@@ -18,7 +19,8 @@ from sqlalchemy.orm import Session
 from survey.errors import DatabaseError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_MS = 5000  # how long a writer waits for another
+BUSY_MS = 5000  # how long a writer waits for another process
+TURN_SECONDS = 30  # and for its turn in this one, where every turn is short
 _MIGRATION_LOCK = 7_351_942_011  # any number that nothing else locks on a PostgreSQL server
 
 
@@ -70,7 +72,11 @@ def build_engine(url: str) -> Engine:
 
 
 def _build_sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000})
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_MS / 1000},
+        execution_options={"turn": Lock()},  # see _take_turn
+    )
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
@@ -126,6 +132,7 @@ def transaction(engine: Engine, writes: bool = True) -> Iterator[Session]:
     """
     try:
         with (
+            _take_turn(engine if writes else None),
             Session(engine.execution_options(writes=writes), expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -133,10 +140,34 @@ def transaction(engine: Engine, writes: bool = True) -> Iterator[Session]:
     except DBAPIError as error:
         if not _is_passing(error):
             raise
-        raise DatabaseError(
-            f"The answer could not be saved ({_explain(error)}); nothing is lost: try again.",
-            "답을 저장하지 못했어요. 잃어버린 것은 없으니 잠시 뒤 다시 해 주세요.",
-        ) from error
+        raise _build_passing(_explain(error)) from error
+
+
+@contextmanager
+def _take_turn(engine: Engine | None) -> Iterator[None]:
+    """On SQLite, one writer of this process after another; others need no turn.
+
+    SQLite lets one write at a time too, but whoever must wait for it only asks again ever more
+    rarely: with 40 people at once, some were not let in for all of BUSY_MS while others came and
+    went, and their answers were refused. Between processes it still has to do.
+    """
+    turn: Lock | None = engine.get_execution_options().get("turn") if engine else None
+    if turn is None:
+        yield
+        return
+    if not turn.acquire(timeout=TURN_SECONDS):
+        raise _build_passing("others are writing")
+    try:
+        yield
+    finally:
+        turn.release()
+
+
+def _build_passing(reason: str) -> DatabaseError:
+    return DatabaseError(
+        f"The answer could not be saved ({reason}); nothing is lost: try again.",
+        "답을 저장하지 못했어요. 잃어버린 것은 없으니 잠시 뒤 다시 해 주세요.",
+    )
 
 
 def _is_passing(error: DBAPIError) -> bool:

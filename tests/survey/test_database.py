@@ -117,6 +117,20 @@ def test_the_rules_of_the_tables_hold(engine: Engine) -> None:
 
 def test_readers_see_no_writer_and_writers_wait(engine: Engine) -> None:
     """Forty writers of one counter, each reading it first: none is refused, none overwrites."""
+    count_at_once(engine)
+
+
+def test_on_sqlite_they_wait_in_a_line_of_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own waiting is unfair, so here it may not wait at all."""
+    monkeypatch.setattr("survey.database.BUSY_MS", 0)
+    engine = open_database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    count_at_once(engine)
+    engine.dispose()
+
+
+def count_at_once(engine: Engine) -> None:
     with transaction(engine) as session:
         session.add(Participant(id="a", language="ko", background={"n": 0}, created_at=NOW))
     errors: list[Exception] = []
@@ -152,6 +166,21 @@ def test_sqlite_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
     assert values == {
         "journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 5000, "synchronous": 2
     }  # fmt: skip
+    engine.dispose()
+
+
+def test_whose_turn_does_not_come_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("survey.database.TURN_SECONDS", 0.05)
+    engine = open_database(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    with (
+        transaction(engine),
+        pytest.raises(DatabaseError, match=r"could not be saved \(others are writing\)"),
+    ):
+        add_set(engine, "a")
+    add_set(engine, "a")
+    assert list_sets(engine) == ["a"]
     engine.dispose()
 
 
