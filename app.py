@@ -22,6 +22,7 @@ import survey.web
 from kfer.errors import KferError
 from kfer.recognizer import Recognizer, locate_bundle
 from survey.endpoints import Endpoints
+from survey.errors import DatabaseError
 from survey.setup import open_survey
 
 FONTS = ["Pretendard", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "sans-serif"]
@@ -144,6 +145,8 @@ def main() -> None:
         for bundle in recognizer.bundles.values():
             predict = partial(recognizer.predict, model=bundle.identity)
             study.freeze_demo(predict, bundle.name, bundle.revision)
+    except DatabaseError as error:  # it may pass, and the page is already in use
+        _complain(f"the model's answers to the demo study wait for the next start: {error}", 0)
     except KferError as error:
         blocks.close()
         sys.exit(_complain(str(error), 1))

@@ -58,6 +58,18 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "start_practice": ("연습하기", "Practise"),
     "question": ("이 사람의 표정은 무엇인가요?", "Which expression is this?"),
+    "face": ("얼굴 사진", "A face"),
+    "pause": ("쉬기", "Pause"),
+    "paused": ("쉬는 중이에요", "Paused"),
+    "paused_hint": (
+        "얼굴은 가려 두었고, 여기까지의 답은 모두 저장됐어요. 준비되면 계속해 주세요.",
+        "The face is hidden, and everything so far is saved. Go on when you are ready.",
+    ),
+    "my_code": ("내 참여 코드", "Your code"),
+    "my_code_hint": (
+        "이 코드로 다른 기기에서 이어서 하거나, 내 답을 모두 지울 수 있어요.",
+        "With this code you can go on from another device, or delete all your answers.",
+    ),
     "back": ("이전", "Back"),
     "right": ("맞았어요.", "Right."),
     "wrong": ("정답은 이것이에요:", "The answer is:"),
@@ -73,10 +85,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Everything so far is saved. Go on when you are ready.",
     ),
     "loading": ("얼굴을 불러오고 있어요…", "Loading the face…"),
+    "opening": ("설문을 불러오고 있어요…", "Loading the study…"),
     "retry": ("다시 해 보기", "Try again"),
     "error_network": (
         "서버에 닿지 못했어요. 답은 이 화면에 그대로 있으니 다시 해 주세요.",
         "The server cannot be reached. Your answer is still here: try again.",
+    ),
+    "error_reach": (
+        "서버에 닿지 못했어요. 앞서 저장한 답은 그대로 있으니 잠시 뒤 다시 해 주세요.",
+        "The server cannot be reached. What was saved is still there: try again in a moment.",
     ),
     "result": ("결과", "Your result"),
     "of": ("장 중", "of"),
@@ -97,8 +114,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "이 코드를 적어 두세요. 결과를 다시 보거나, 내 답을 모두 지울 때 필요해요.",
         "Keep this code: with it you can see the result again, or delete all your answers.",
     ),
+    "completion": ("패널 완료", "For your panel"),
+    "completion_hint": (
+        "참여를 마쳤다고 패널에 알려 주세요.",
+        "Tell your panel that you have finished.",
+    ),
+    "completion_link": ("패널로 돌아가기", "Back to the panel"),
     "copy": ("복사하기", "Copy"),
     "copied": ("복사했어요", "Copied"),
+    "marked": ("골라 두었으니 복사해 주세요", "Selected: copy it now"),
     "delete": ("내 답 모두 지우기", "Delete all my answers"),
     "delete_sure": (
         "정말 지울까요? 되돌릴 수 없어요.",
@@ -118,6 +142,22 @@ BACKGROUND: dict[str, dict[str, tuple[str, str]]] = {
     "age": {age: (age, age) for age in ("18-29", "30-39", "40-49", "50-59", "60+")},
     "gender": {name: TEXTS[f"gender_{name}"] for name in ("woman", "man", "other")},
     "origin": {name: TEXTS[f"origin_{name}"] for name in ("korea", "east_asia", "elsewhere")},
+}
+
+# What each answer is to be taken to mean, for any taxonomy.
+MEANINGS: dict[str, tuple[str, str]] = {
+    "기쁨": ("기쁘거나 즐거워 보여요", "glad, pleased or amused"),
+    "당황": ("놀라거나 부끄러워 어쩔 줄 몰라 해요", "taken aback: surprised or embarrassed"),
+    "놀람": ("뜻밖의 일에 놀랐어요", "surprised, astonished"),
+    "분노": ("화가 났거나 짜증이 나 있어요", "angry or annoyed"),
+    "불안": ("걱정하거나 초조해해요", "worried or nervous"),
+    "공포": ("무서워하거나 겁에 질렸어요", "frightened, scared"),
+    "상처": ("마음이 상했거나 서운해해요", "hurt or let down by somebody"),
+    "경멸": ("얕보거나 비웃어요", "scornful, looking down on somebody"),
+    "슬픔": ("슬프거나 울 것 같아요", "sad, downcast or close to tears"),
+    "중립": ("특별한 감정이 드러나지 않아요", "no particular feeling shows"),
+    "혐오": ("역겹거나 몹시 싫어해요", "disgusted, repelled"),
+    CANNOT_TELL: ("도무지 알 수 없을 때만 골라 주세요", "only if you really cannot say"),
 }
 
 CANNOT_TELL_SHOWN = {"ko": "모르겠어요", "en": "cannot tell"}

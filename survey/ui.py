@@ -15,9 +15,10 @@ import gradio as gr
 from kfer.errors import KferError
 from kfer.labels import COLORS
 from survey.endpoints import Endpoints
-from survey.texts import BACKGROUND, TEXTS
+from survey.texts import BACKGROUND, MEANINGS, TEXTS
 
 CSS = Path(__file__).parent / "static" / "survey.css"
+SCRIPTS = ("pieces", "result", "survey")  # run in this order
 AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
@@ -26,12 +27,13 @@ _log = logging.getLogger(__name__)
 def build_tab() -> None:
     """Lay out the tab; which study is on, it asks when it is opened."""
     gr.HTML(
-        '<div class="kfer-survey" aria-live="polite"></div>',
-        head='<script src="survey/static/survey.js"></script>',
+        '<div class="kfer-survey"></div>',
+        head="".join(f'<script src="survey/static/{name}.js"></script>' for name in SCRIPTS),
         js_on_load="kferMountSurvey(element, props.config)",
         config={
             "texts": TEXTS,
             "colors": COLORS,
+            "meanings": MEANINGS,
             "background": {
                 name: [[value, shown] for value, shown in choices.items()]
                 for name, choices in BACKGROUND.items()

@@ -11,8 +11,8 @@ import kfer.cli
 import survey.cli
 import training.cli
 from survey.export import COLUMNS
-from survey.statistics.quality import RULES
 from survey.records import StudyDefinition
+from survey.statistics.quality import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

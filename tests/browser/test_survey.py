@@ -3,100 +3,30 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Response, expect
-from sqlalchemy import select
 
-from survey import participation
-from survey.database import open_database, transaction
 from survey.demo_study import FOLDER
-from survey.models import Response as Answer
-from survey.models import Trial
 from tests.browser.conftest import PHONE
+from tests.browser.survey_steps import (
+    answer_by_key,
+    expect_screen,
+    get_code,
+    go_to_practice,
+    list_answers,
+    open_tab,
+    press_primary,
+    read_progress,
+    wait_until_ready,
+)
 from tests.servers import AppServer
 
 pytestmark = pytest.mark.browser
 
-NEXT = """before => {
-  const survey = document.querySelector(".kfer-survey");
-  return survey.dataset.screen !== "trial" || survey.dataset.ready !== before;
-}"""
-
-
-def open_tab(page: Page) -> None:
-    page.get_by_role("tab", name="Take part").click()
-    expect(page.locator(".kfer-survey-page")).to_be_visible()
-
-
-def press_primary(page: Page) -> None:
-    page.locator(".kfer-survey .kfer-buttons .kfer-primary").click()
-
-
-def expect_screen(page: Page, name: str) -> None:
-    expect(page.locator(f".kfer-survey[data-screen={name}]")).to_be_visible()
-
-
-def go_to_practice(page: Page) -> None:
-    open_tab(page)
-    page.locator(".kfer-agree input").check()
-    for screen in ("consent", "background", "instructions", "practice"):
-        expect_screen(page, screen)
-        press_primary(page)
-    wait_until_ready(page)
-
-
-def wait_until_ready(page: Page) -> str:
-    """The id of the trial whose image is on the screen."""
-    expect(page.locator("[data-option]:enabled").first).to_be_visible()
-    return page.locator(".kfer-survey").get_attribute("data-ready") or ""
-
-
-def read_progress(page: Page) -> str:
-    return page.locator(".kfer-progress span").inner_text()
-
-
-def answer_by_key(page: Page, key: str) -> str:
-    """Answers, and goes on through feedback, beginning and rests; the screen that follows."""
-    before = wait_until_ready(page)
-    page.keyboard.press(key)
-    page.wait_for_function(
-        "before => document.querySelector('.kfer-feedback') || (" + NEXT + ")(before)", arg=before
-    )
-    while True:
-        screen = page.locator(".kfer-survey").get_attribute("data-screen") or ""
-        if page.locator(".kfer-feedback").count() or screen in ("main", "rest"):
-            page.keyboard.press("Enter")
-            page.wait_for_function(
-                """screen => document.querySelector(".kfer-survey").dataset.screen !== screen
-                  || !document.querySelector(".kfer-feedback")""",
-                arg=screen,
-            )
-        else:
-            return screen
-
-
-def list_answers(server: AppServer, code: str) -> list[Any]:
-    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
-    with transaction(engine, writes=False) as session:
-        found = participation._get(session, code)
-        rows = session.execute(
-            select(Answer.label, Answer.response_ms, Answer.device, Answer.revisions)
-            .join(Trial)
-            .where(Trial.participation_id == found.id)
-            .order_by(Trial.position)
-        ).all()
-    engine.dispose()
-    return [tuple(row) for row in rows]
-
-
-def get_code(page: Page) -> str:
-    code: str = page.evaluate("localStorage.getItem('kfer-survey-demo')")
-    return code
-
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_whole_study_by_keyboard_leaks_nothing(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
@@ -243,7 +173,9 @@ def test_everything_can_be_deleted_by_oneself(
     page.get_by_role("button", name="내 답 모두 지우기").click()
     page.get_by_role("button", name="네, 지워 주세요").click()
     expect_screen(page, "deleted")
-    expect(page.locator(".kfer-survey-page")).to_contain_text("212")  # 105 trials and answers, 2
+    expect(page.locator(".kfer-survey-page")).to_contain_text(
+        "214"
+    )  # 105 trials and answers, 2 flags, 2
     gone = page.request.post(f"{server.url}/survey/api/resume", data={"code": code})
     assert gone.status == 422
     assert get_code(page) is None

@@ -1,0 +1,126 @@
+// How a study ends: the score beside the models' and everybody's, and the code that leads back.
+(() => {
+  window.kferSurveyResult = ({ texts }, pieces) => {
+    const { make, both, say, addButton, addHeading, showError } = pieces;
+
+    function addScore(list, name, score, total, kind) {
+      const row = make("li", `kfer-score-${kind}`, list);
+      row.style.setProperty("--share", `${(100 * score) / total}%`);
+      if (Array.isArray(name)) both(make("span", "", row), name);
+      else make("span", "", row).textContent = name;
+      make("i", "", row);
+      make("b", "", row).textContent = Number.isInteger(score) ? score : score.toFixed(1);
+    }
+
+    function addParts(page, heading, parts, name) {
+      const title = make("h3", "", page);
+      title.id = `kfer-${heading}`;
+      say(title, heading);
+      const table = make("table", "kfer-parts", page);
+      table.setAttribute("aria-labelledby", title.id);
+      const models = Object.keys(Object.values(parts)[0].models);
+      const head = make("tr", "", make("thead", "", table));
+      make("td", "", head);
+      const columns = [texts.you, ...models.map((model) => model.split("@")[0])];
+      for (const column of columns) {
+        const cell = make("th", "", head);
+        cell.scope = "col";
+        if (Array.isArray(column)) both(cell, column);
+        else cell.textContent = column;
+      }
+      const body = make("tbody", "", table);
+      for (const [key, part] of Object.entries(parts)) {
+        if (!part.total) continue;
+        const row = make("tr", "", body);
+        const cell = make("th", "", row);
+        cell.scope = "row";
+        both(cell, name(key));
+        for (const score of [part.score, ...models.map((model) => part.models[model])]) {
+          make("td", "", row).textContent = `${score} / ${part.total}`;
+        }
+      }
+    }
+
+    function addResult(page, study, result) {
+      addHeading(page, "result");
+      if (study.demo) say(make("p", "kfer-note", page), "demo");
+      both(make("p", "kfer-score", page), [
+        `${result.total}${texts.of[0]} ${result.score}${texts.hits[0]}`,
+        `${result.score} ${texts.of[1]} ${result.total} ${texts.hits[1]}`,
+      ]);
+      const list = make("ul", "kfer-scale", page);
+      addScore(list, texts.you, result.score, result.total, "you");
+      for (const [name, score] of Object.entries(result.models)) {
+        addScore(list, name.split("@")[0], score, result.total, "model");
+      }
+      if (result.people.mean === null) say(make("p", "kfer-hint", page), "people_later");
+      else {
+        addScore(list, texts.people, result.people.mean, result.total, "people");
+        const share = Math.round(result.people.percentile);
+        both(make("p", "kfer-hint", page), texts.percentile.map((text) => `${text}: ${share} %`));
+      }
+      addParts(page, "by_label", result.by_label, (label) => study.labels[label]);
+      addParts(page, "by_set", result.by_visibility, (name) => texts[`set_${name}`]);
+      if (result.completion) addCompletion(page, result.completion);
+    }
+
+    // For a panel that pays: its code to copy there, or its link to go back by.
+    function addCompletion(page, completion) {
+      say(make("h3", "", page), "completion");
+      say(make("p", "", page), "completion_hint");
+      const row = make("div", "kfer-receipt", page);
+      if (completion.startsWith("https://")) {
+        const link = make("a", "kfer-completion", row);
+        link.href = completion;
+        say(link, "completion_link");
+        return;
+      }
+      const shown = make("code", "", row);
+      shown.textContent = completion;
+      const copy = addButton(row, "copy", () => copyCode(shown, copy), false);
+      copy.setAttribute("aria-live", "polite");
+    }
+
+    async function copyCode(shown, button) {
+      let done = "copied";
+      try {
+        await navigator.clipboard.writeText(shown.textContent);
+      } catch { // a browser gives its clipboard over https only, and not in every frame
+        getSelection().selectAllChildren(shown);
+        done = "marked";
+      }
+      say(button.firstChild, done);
+    }
+
+    // ``withdraw`` deletes everything and shows that it is done.
+    function addReceipt(page, code, withdraw) {
+      const row = make("div", "kfer-receipt", page);
+      const shown = make("code", "", row);
+      shown.textContent = code;
+      const copy = addButton(row, "copy", () => copyCode(shown, copy), false);
+      copy.setAttribute("aria-live", "polite");
+      const remove = make("div", "kfer-buttons", page);
+      const offer = () => {
+        remove.replaceChildren();
+        return addButton(remove, "delete", () => {
+          remove.replaceChildren();
+          const sure = make("strong", "", remove);
+          sure.tabIndex = -1;
+          say(sure, "delete_sure");
+          addButton(remove, "delete_yes", async () => {
+            try {
+              await withdraw();
+            } catch (error) {
+              showError(page, error);
+            }
+          }, false);
+          addButton(remove, "delete_no", () => offer().focus(), false);
+          sure.focus({ preventScroll: true });
+        }, false);
+      };
+      offer();
+    }
+
+    return { addResult, addReceipt };
+  };
+})();

@@ -1,0 +1,107 @@
+"""What a participant does in the browser, step by step, and what of it is in the database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from playwright.sync_api import Page, expect
+from sqlalchemy import select
+
+from survey import participation
+from survey.database import open_database, transaction
+from survey.models import Response, Trial
+from tests.servers import AppServer
+
+NEXT = """before => {
+  const survey = document.querySelector(".kfer-survey");
+  return survey.dataset.screen !== "trial" || survey.dataset.ready !== before;
+}"""
+
+
+def open_tab(page: Page) -> None:
+    page.get_by_role("tab", name="Take part").click()
+    expect(page.locator(".kfer-survey-page")).to_be_visible()
+
+
+def press_primary(page: Page) -> None:
+    page.locator(".kfer-survey .kfer-buttons .kfer-primary").click()
+
+
+def expect_screen(page: Page, name: str) -> None:
+    expect(page.locator(f".kfer-survey[data-screen={name}]")).to_be_visible()
+
+
+def go_to_practice(page: Page) -> None:
+    open_tab(page)
+    page.locator(".kfer-agree input").check()
+    for screen in ("consent", "background", "instructions", "practice"):
+        expect_screen(page, screen)
+        press_primary(page)
+        page.wait_for_function(
+            "screen => document.querySelector('.kfer-survey').dataset.screen !== screen", arg=screen
+        )
+    wait_until_ready(page)
+
+
+def wait_until_ready(page: Page) -> str:
+    """The id of the trial whose image is on the screen."""
+    expect(page.locator("[data-option]:enabled").first).to_be_visible()
+    return page.locator(".kfer-survey").get_attribute("data-ready") or ""
+
+
+def read_progress(page: Page) -> str:
+    return page.locator(".kfer-progress span").inner_text()
+
+
+def answer_by_key(page: Page, key: str, stop_at: Sequence[str] = ()) -> str:
+    """Answers, and goes on through feedback, beginning and rests; the screen that follows."""
+    before = wait_until_ready(page)
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "before => document.querySelector('.kfer-feedback') || (" + NEXT + ")(before)", arg=before
+    )
+    while True:
+        screen = page.locator(".kfer-survey").get_attribute("data-screen") or ""
+        told = page.locator(".kfer-feedback").count() > 0
+        if told or (screen in ("main", "rest") and screen not in stop_at):
+            page.keyboard.press("Enter")
+            page.wait_for_function(
+                """screen => document.querySelector(".kfer-survey").dataset.screen !== screen
+                  || !document.querySelector(".kfer-feedback")""",
+                arg=screen,
+            )
+        else:
+            return screen
+
+
+def answer_up_to(
+    page: Page, server: AppServer, code: str, phase: str, position: int | None
+) -> None:
+    """Behind the page's back, as another device would, until that trial (None: the end)."""
+    while True:
+        asked = page.request.post(f"{server.url}/survey/api/resume", data={"code": code})
+        trial = asked.json()["trial"]
+        if trial is None or (trial["phase"], trial["position"]) == (phase, position):
+            return
+        page.request.post(
+            f"{server.url}/survey/api/answer",
+            data={"code": code, "trial_id": trial["id"], "label": "기쁨", "response_ms": 900},
+        )
+
+
+def list_answers(server: AppServer, code: str) -> list[Any]:
+    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
+    with transaction(engine, writes=False) as session:
+        found = participation._get(session, code)
+        rows = session.execute(
+            select(Response.label, Response.response_ms, Response.device, Response.revisions)
+            .join(Trial)
+            .where(Trial.participation_id == found.id)
+            .order_by(Trial.position)
+        ).all()
+    engine.dispose()
+    return [tuple(row) for row in rows]
+
+
+def get_code(page: Page) -> str:
+    code: str = page.evaluate("localStorage.getItem('kfer-survey-demo')")
+    return code
