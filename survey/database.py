@@ -1,6 +1,7 @@
 """URL -> engine, schema brought up to date, and transactions that end in one piece."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from survey.errors import DatabaseError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+WAL_RETRY_SECONDS = 0.01
 BUSY_MS = 5000  # how long a writer waits for another process
 TURN_SECONDS = 30  # and for its turn in this one, where every turn is short
 _MIGRATION_LOCK = 7_351_942_011  # any number that nothing else locks on a PostgreSQL server
@@ -81,13 +83,10 @@ def _build_sqlite(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # so that sqlite3 begins nothing by itself
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",  # a reply that was sent stays, even if the machine loses power
-            "foreign_keys=ON",
-            f"busy_timeout={BUSY_MS}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        _switch_to_wal(connection)
+        # A reply that was sent stays, even if the machine loses power.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -97,6 +96,20 @@ def _build_sqlite(url: str) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Once for a file, which keeps it; two that do so at once are refused, whatever the timeout."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_SECONDS)
+        else:
+            return
 
 
 def migrate(engine: Engine) -> None:

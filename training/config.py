@@ -25,7 +25,8 @@ class TrainConfig:
     The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
     network has most to learn. The last ``plain_epochs`` do without mixup, erasing, blur and noise,
     so that the network ends on pictures like those it will be shown. ``distillation`` is the
-    teachers' share of the targets.
+    teachers' share of the targets. ``sam_rho`` is how far sharpness-aware minimisation looks around
+    (L2 over all weights; 0 is none, and half the cost).
     """
 
     architecture: str
@@ -42,6 +43,7 @@ class TrainConfig:
     ema_decay: float = 0.998
     label_smoothing: float = 0.1
     distillation: float = 0.0
+    sam_rho: float = 0.0
     mixup: float = 0.2
     rotation: float = 15.0
     scale: float = 0.15
@@ -56,7 +58,15 @@ class TrainConfig:
         for name in ("input_size", "early_size", "epochs", "batch_size"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
-        for name in ("weight_decay", "mixup", "rotation", "translate", "contrast", "noise"):
+        for name in (
+            "weight_decay",
+            "mixup",
+            "rotation",
+            "translate",
+            "contrast",
+            "noise",
+            "sam_rho",
+        ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("ema_decay", "label_smoothing", "scale"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")

@@ -25,6 +25,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.dataset import FER7, FERPLUS8, FaceSet, iterate_batches, transform_faces
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
+from training.sharpness import move_to_worst
 
 MEAN, STD = 0.5, 0.25  # grey level and spread that the network sees as 0 and 1
 EVALUATION_BATCH = 256
@@ -257,6 +258,18 @@ class _Run:
         return all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values())
 
     def _step(self, images: Tensor, hard: Tensor, soft: Tensor) -> Tensor:
+        loss = self._backward(images, hard, soft)
+        if self.config.sam_rho:
+            with move_to_worst(self.model, self.config.sam_rho):
+                self._backward(images, hard, soft)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.updates += 1
+        self.ema.update(self.model, step=self.updates)
+        return loss
+
+    def _backward(self, images: Tensor, hard: Tensor, soft: Tensor) -> Tensor:
+        """The loss, with its gradients left in the weights."""
         with self._autocast():
             logits = self.model(images.contiguous(memory_format=torch.channels_last))
         logits = logits.float()
@@ -266,10 +279,6 @@ class _Run:
         loss = loss + F.cross_entropy(logits[:, split:], soft)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimizer.step()
-        self.updates += 1
-        self.ema.update(self.model, step=self.updates)
         return loss.detach()
 
     def _autocast(self) -> AbstractContextManager[None]:
