@@ -6,8 +6,10 @@ those who are left nor those whom a filter takes away.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,18 @@ from survey.statistics.summary import Summary, summarize
 from survey.statistics.table import AnswerTable, align_models, build_table
 
 ENOUGH_PEOPLE = 5
+
+
+class Withheld(StrEnum):
+    """Why nothing is shown."""
+
+    no_answers = "There are no answers yet."
+    no_images = "No image is left by these filters."
+    few_people = f"Figures of fewer than {ENOUGH_PEOPLE} people would tell about single persons."
+    set_apart = (
+        f"These filters set apart fewer than {ENOUGH_PEOPLE} people: the difference would tell "
+        "about single persons."
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class Filters:
 class StudyData:
     """All that was read of one version of a study. ``answers`` are finished participations' alone.
 
-    Columns of ``answers``: participation_id, image_id, label, response_ms, finished_at.
+    ``answers``: see ``store.read_answers``; ``people``: see ``store.list_people``.
     """
 
     study: StudyRecord
@@ -55,7 +69,21 @@ class StudyData:
     images: tuple[Candidate, ...]
     models: tuple[ModelAnswer, ...]
     flags: Mapping[int, list[FlagRecord]]
+    people: Mapping[int, str]
     unfinished: int
+
+    @cached_property
+    def table(self) -> AnswerTable:
+        """Of everything, before any filter."""
+        return build_table(self.answers, self.images, self.study.definition.labels)
+
+    @cached_property
+    def days(self) -> tuple[date, ...]:
+        """When each participant of ``table`` answered last (UTC)."""
+        finished: dict[int, datetime] = dict(
+            zip(self.answers["participation_id"], self.answers["finished_at"], strict=True)
+        )
+        return tuple(finished[participant].date() for participant in self.table.participants)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +91,20 @@ class Comparison:
     """``summary`` is None where nothing may or can be shown; ``withheld`` then says why.
 
     Counts: ``people`` of ``finished`` participants are left, ``flagged`` and ``outside`` the dates
-    were taken out.
+    were taken out; None where they would tell about single persons. ``days``: see StudyData, of
+    those who are left.
     """
 
     study: StudyRecord
     filters: Filters
-    people: int
+    people: int | None
     finished: int
     unfinished: int
-    flagged: int
-    outside: int
+    flagged: int | None
+    outside: int | None
+    days: tuple[date, ...]
     summary: Summary | None
-    withheld: str | None = field(default=None)
+    withheld: Withheld | None
 
 
 def build_filters(settings: Mapping[str, Any] | None, labels: Taxonomy) -> Filters:
@@ -138,17 +168,19 @@ def read_study(engine: Engine, name: str, version: int | None = None) -> StudyDa
             tuple(studies.list_study_images(session, study, "main")),
             tuple(studies.list_model_answers(session, study)),
             store.list_flags(session, study),
+            store.list_people(session, study),
             store.count_unfinished(session, study),
         )
 
 
 def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = False) -> Comparison:
     """Filter, and sum up what may be shown."""
-    table = build_table(data.answers, data.images, data.study.definition.labels)
-    dropped = _mark_people(data, table, filters)
+    table = data.table
+    dropped = _mark_people(data, filters)
     kept = ~np.any(list(dropped.values()), axis=0)
     part = table.select(kept, _mark_images(table, filters))
     reason = _find_reason(part, dropped, may_see_all=may_see_all)
+    private = reason in (Withheld.few_people, Withheld.set_apart)
     models = [
         model
         for model in align_models(part, data.models)
@@ -157,32 +189,27 @@ def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = Fals
     return Comparison(
         study=data.study,
         filters=filters,
-        people=int(kept.sum()),
+        people=None if private else int(kept.sum()),
         finished=len(table.participants),
         unfinished=data.unfinished,
-        flagged=int(dropped["flagged"].sum()),
-        outside=int(dropped["outside"].sum()),
+        flagged=None if private else int(dropped["flagged"].sum()),
+        outside=None if private else int(dropped["outside"].sum()),
+        days=() if reason else tuple(np.array(data.days, dtype=object)[kept].tolist()),
         summary=None if reason else summarize(part, models),
         withheld=reason,
     )
 
 
-def _mark_people(
-    data: StudyData, table: AnswerTable, filters: Filters
-) -> dict[str, NDArray[np.bool_]]:
+def _mark_people(data: StudyData, filters: Filters) -> dict[str, NDArray[np.bool_]]:
     """Whom each kind of filter takes out, (P,) each."""
     flagged = [
         any(flag.rule in filters.leave_out for flag in data.flags.get(participant, ()))
-        for participant in table.participants
+        for participant in data.table.participants
     ]
-    finished: dict[int, datetime] = dict(
-        zip(data.answers["participation_id"], data.answers["finished_at"], strict=True)
-    )
-    days = [finished[participant].date() for participant in table.participants]
     outside = [
         (filters.since is not None and day < filters.since)
         or (filters.until is not None and day > filters.until)
-        for day in days
+        for day in data.days
     ]
     return {
         "flagged": np.array(flagged, dtype=np.bool_),
@@ -202,19 +229,17 @@ def _mark_images(table: AnswerTable, filters: Filters) -> NDArray[np.bool_]:
 
 def _find_reason(
     part: AnswerTable, dropped: Mapping[str, NDArray[np.bool_]], *, may_see_all: bool
-) -> str | None:
-    """Why nothing is shown; None where everything may be."""
-    if not part.answered.any():
-        return "There are no answers yet" if part.images else "No image is left by these filters"
+) -> Withheld | None:
+    """None where everything may be shown."""
+    if not part.images:
+        return Withheld.no_images
+    everybody = len(next(iter(dropped.values())))
+    if not everybody or (may_see_all and not part.answered.any()):
+        return Withheld.no_answers
     if may_see_all:
         return None
     if len(part.participants) < ENOUGH_PEOPLE:
-        return f"Fewer than {ENOUGH_PEOPLE} people: figures would tell about single persons"
+        return Withheld.few_people
     # Every group that two filters in turn could set apart: dropped by one, by the other, or both.
     groups = Counter(zip(*(mask.tolist() for mask in dropped.values()), strict=True))
-    if any(size < ENOUGH_PEOPLE for size in groups.values()):
-        return (
-            f"These filters set apart fewer than {ENOUGH_PEOPLE} people: the difference would tell "
-            "about single persons"
-        )
-    return None
+    return Withheld.set_apart if min(groups.values()) < ENOUGH_PEOPLE else None

@@ -3,13 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from survey import studies
-from survey.models import Flag, Image, ImageSet, Participant, Participation, Response, Study, Trial
+from survey.models import (
+    Flag,
+    FrozenPrediction,
+    Image,
+    ImageSet,
+    Participant,
+    Participation,
+    Response,
+    Study,
+    StudyImage,
+    Trial,
+)
 from survey.records import (
     FlagRecord,
     NewResponse,
@@ -157,14 +169,15 @@ def list_responses(
 
 
 def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
-    """Main answers of finished participations, a row each, for statistics.
+    """Main answers and repeats of finished participations, a row each, for statistics.
 
-    Columns participation_id, image_id, label, response_ms and finished_at (UTC).
+    Columns participation_id, image_id, phase, label, response_ms and finished_at (UTC).
     """
     query = (
         select(
             Participation.id.label("participation_id"),
             Trial.image_id,
+            Trial.phase,
             Response.label,
             Response.response_ms,
             Participation.finished_at,
@@ -174,13 +187,20 @@ def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
         .where(
             Participation.study_id == study.id,
             Participation.finished_at.is_not(None),
-            Trial.phase == "main",
+            Trial.phase.in_(["main", "repeat"]),
         )
     )
     return pd.DataFrame(
-        session.execute(query).all(),
-        columns=["participation_id", "image_id", "label", "response_ms", "finished_at"],
+        session.execute(query).all(), columns=[column.name for column in query.selected_columns]
     )
+
+
+def list_people(session: Session, study: StudyRecord) -> dict[int, str]:
+    """Whose each participation is."""
+    query = select(Participation.id, Participation.participant_id).where(
+        Participation.study_id == study.id
+    )
+    return {row.id: row.participant_id for row in session.execute(query)}
 
 
 def count_unfinished(session: Session, study: StudyRecord) -> int:
@@ -188,6 +208,23 @@ def count_unfinished(session: Session, study: StudyRecord) -> int:
         Participation.study_id == study.id, Participation.finished_at.is_(None)
     )
     return session.scalar(query) or 0
+
+
+def stamp_study(session: Session, study: StudyRecord) -> tuple[Any, ...]:
+    """Changes whenever something does that a comparison of the study is made of."""
+    finished = Participation.finished_at.is_not(None)
+    people = select(
+        func.count(Participation.finished_at),
+        func.max(Participation.finished_at),
+        func.sum(Participation.id).filter(finished),
+        func.count(),
+    ).where(Participation.study_id == study.id)
+    predictions = (
+        select(func.count(), func.max(FrozenPrediction.id))
+        .join(StudyImage, StudyImage.image_id == FrozenPrediction.image_id)
+        .where(StudyImage.study_id == study.id)
+    )
+    return (*session.execute(people).one(), *session.execute(predictions).one(), study.closed_at)
 
 
 def add_flags(

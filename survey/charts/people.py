@@ -23,16 +23,14 @@ from survey.charts.look import (
     tell_p,
     to_percent,
 )
+from survey.charts.references import FACEREVIEW, FERPLUS_RATER, REFERENCE_DASHES
 from survey.statistics.summary import Summary
 
-# Published, without an interval of ours: FaceReview (2023), 42 people and its model, 100 images.
-FACEREVIEW = {"people": 42, "mean": 0.7879, "lowest": 0.56, "highest": 0.86, "model": 0.78}
-# Barsoum et al. 2016: one FER+ rater against the plurality of the other nine, 3,573 pictures.
-FERPLUS_RATER = 0.701
+DODGE = 0.05  # between groups, in steps of the axis
 
 
 def plot_scores(summary: Summary, words: Words) -> Chart:
-    """Everybody's accuracy as a histogram, models as lines, published studies below."""
+    """Everybody's accuracy as a histogram, models and published studies as lines."""
     people = summary.people
     scores = [score.right.value for score in people.scores if score.right.value is not None]
     figure = go.Figure(
@@ -54,16 +52,17 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
                 line={"color": MODEL_SHADES[at % len(MODEL_SHADES)], "width": 3},
             )
         )  # fmt: skip
-    for value, name in (
-        (FACEREVIEW["mean"], words.say("FaceReview 2023 사람", "FaceReview 2023 people")),
-        (FERPLUS_RATER, words.say("FER+ 한 사람", "one FER+ rater")),
+    for (value, name), dash in zip(
+        (
+            (FACEREVIEW.mean, words.say("FaceReview 2023 사람", "FaceReview 2023 people")),
+            (FERPLUS_RATER, words.say("FER+ 한 사람", "one FER+ rater")),
+        ),
+        REFERENCE_DASHES,
+        strict=True,
     ):
-        figure.add_trace(
-            go.Scatter(
-                x=[100 * value], y=[0], mode="markers", name=name, cliponaxis=False,
-                marker={"color": REFERENCE, "symbol": "triangle-up-open", "size": 12},
-            )
-        )  # fmt: skip
+        line = {"color": REFERENCE, "width": 2, "dash": dash}
+        figure.add_vline(100 * value, line=line)
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=name, line=line))
     lay_out(
         figure,
         words.say("맞힌 비율 (%)", "right answers (%)"),
@@ -107,14 +106,14 @@ def _caption_scores(summary: Summary, words: Words) -> str:
         f"참여자 {n}명이 이미지 {images}장에서 맞힌 비율의 분포. 평균의 95 % 구간은 참여자와 "
         "이미지를 함께 "
         "다시 뽑은 부트스트랩(Owen 2007), 모델의 구간은 Wilson, p는 이미지에 대한 순열 검정이에요. "
-        "세모는 "
+        "회색 선은 "
         "발표된 값: FaceReview 2023(42명, 평균 78.79, 56–86; 모델 78)과 FER+에서 한 사람이 나머지 "
         "아홉의 "
         "다수와 같았던 비율(70.1).",
         f"Share of right answers of {n} participants on {images} images. The 95 % interval of the "
         "mean "
         "is a bootstrap over participants and images (Owen 2007), that of models is Wilson's; p is "
-        "from a permutation test over images. Triangles are published values: FaceReview 2023 (42 "
+        "from a permutation test over images. Grey lines are published values: FaceReview 2023 (42 "
         "people, mean 78.79, range 56 to 86; its model 78) and one FER+ rater against the "
         "plurality "
         "of the other nine (70.1).",
@@ -148,12 +147,17 @@ def plot_labels(summary: Summary, words: Words) -> Chart:
         ]
     )
     chance = 100 / len(labels.labels)
-    figure.add_hline(chance, line={"color": CHANCE, "dash": "dash"}, annotation_text=words.chance)
+    figure.add_hline(
+        chance,
+        line={"color": CHANCE, "dash": "dash"},
+        annotation={"text": words.chance, "x": 1, "xanchor": "left", "yanchor": "middle"},
+    )
     lay_out(
         figure,
         words.say("표정", "emotion"),
         words.say("맞힌 비율 (%)", "right answers (%)"),
         barmode="group",
+        margin={"l": 64, "r": 64, "t": 56, "b": 56},  # room for the word beside the line
     )
     figure.update_yaxes(range=[0, 105])
     known = [
@@ -196,18 +200,20 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
         )
         for at, model in enumerate(summary.models)
     ]  # fmt: skip
-    for _, name, color, symbol, by_visibility in groups:
+    for at, (_, name, color, symbol, by_visibility) in enumerate(groups):
         figures = list(by_visibility.values())
+        aside = DODGE * (at - (len(groups) - 1) / 2)  # so that intervals stand beside each other
         figure.add_trace(
             go.Scatter(
-                x=places, y=to_percent(figures), error_y=draw_bars(figures), name=name,
+                x=[aside, 1 + aside], y=to_percent(figures), error_y=draw_bars(figures), name=name,
                 mode="lines+markers", line={"color": color, "width": 3},
                 marker={"symbol": symbol, "size": 10},
+                hovertemplate="%{y:.1f} %",
             )
         )  # fmt: skip
     lay_out(figure, "", words.say("맞힌 비율 (%)", "right answers (%)"))
     figure.update_yaxes(range=[0, 105])
-    figure.update_xaxes(range=[-0.4, 1.4])
+    figure.update_xaxes(range=[-0.4, 1.4], tickvals=[0, 1], ticktext=places)
     gap = summary.people.gap
     title = words.say(
         f"사람은 공개 이미지를 비공개보다 {quote_points(gap, words)} 더 맞혔어요",

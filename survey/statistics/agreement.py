@@ -9,7 +9,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 
 from survey.statistics.accuracy import DRAWS, draw_counts
 from survey.statistics.figures import Figure, explain, take_interval
-from survey.statistics.table import AnswerTable
+from survey.statistics.table import MISSING, AnswerTable
 
 
 def estimate_alpha(
@@ -69,6 +69,35 @@ def compute_fleiss(counts: NDArray[np.int64]) -> Figure:
     if (complete.sum(axis=0) > 0).sum() == 1:
         return explain("Fleiss' kappa is undefined: all answers agree", len(complete))
     return Figure(float(fleiss_kappa(complete)), None, None, len(complete))
+
+
+def estimate_steadiness(table: AnswerTable, rng: np.random.Generator, draws: int = DRAWS) -> Figure:
+    """Cohen's (1960) kappa of people with themselves on repeats, all their pairs taken together.
+
+    The interval is a bootstrap over participants; ``n`` is the number of pairs.
+    """
+    asked = (table.again != MISSING) & table.answered
+    if not asked.any():
+        return explain("the study repeats no image")
+    width = table.cannot_tell + 1
+    people = np.nonzero(asked)[0]
+    cells = (people * width + table.answers[asked]) * width + table.again[asked]
+    by_person = np.bincount(cells, minlength=len(asked) * width**2).reshape(len(asked), -1)
+    value = _compute_kappas(by_person.sum(axis=0)[None], width)[0]
+    if not np.isfinite(value):
+        return explain("kappa is undefined: all answers agree", int(asked.sum()))
+    drawn = draw_counts(len(asked), draws, rng)
+    return take_interval(float(value), _compute_kappas(drawn @ by_person, width), int(asked.sum()))
+
+
+def _compute_kappas(counts: NDArray[np.generic], width: int) -> NDArray[np.float64]:
+    """From (draws, width * width) counts of pairs."""
+    shares = counts.reshape(-1, width, width).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares /= shares.sum(axis=(1, 2), keepdims=True)
+        observed = np.trace(shares, axis1=1, axis2=2)
+        expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
+        return np.asarray((observed - expected) / (1 - expected))
 
 
 def compute_entropies(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -50,6 +50,7 @@ def _describe_people(people: PeopleSummary, images: int) -> dict[str, Any]:
         },
         "alpha": people.alpha.to_json(),
         "fleiss_kappa": people.fleiss.to_json(),
+        "kappa_with_oneself": people.steadiness.to_json(),
         "error_consistency": _describe_dataclass(people.consistency),
         "by_speed": [_describe_dataclass(part) for part in people.by_speed],
         "time_and_difficulty": people.time_and_difficulty.to_json(),

@@ -18,6 +18,7 @@ from survey.statistics.agreement import (
     compute_entropies,
     compute_fleiss,
     estimate_alpha,
+    estimate_steadiness,
     find_majority,
     list_crowd_sizes,
     score_crowds,
@@ -43,7 +44,8 @@ SEED = 20230101  # the same answers give the same intervals, whoever looks
 class PeopleSummary:
     """Accuracies are shares (0-1). ``scores`` are by participant, in the table's order.
 
-    ``when_told`` leaves out "cannot tell"; ``gap`` is public minus private accuracy. ``crowds`` are
+    ``when_told`` leaves out "cannot tell"; ``steadiness`` is agreement with oneself on repeats;
+    ``gap`` is public minus private accuracy. ``crowds`` are
     by size in ``crowd_sizes``; ``entropies`` and ``difficulties`` (share that is right) by image.
     """
 
@@ -56,6 +58,7 @@ class PeopleSummary:
     gap: Figure
     alpha: Figure
     fleiss: Figure
+    steadiness: Figure
     consistency: Consistency
     majority: Figure
     crowd_sizes: tuple[int, ...]
@@ -124,6 +127,7 @@ def _summarize_people(table: AnswerTable, gap: Figure, rng: np.random.Generator)
         gap=gap,
         alpha=estimate_alpha(table.counts, rng),
         fleiss=compute_fleiss(table.counts),
+        steadiness=estimate_steadiness(table, rng),
         consistency=compare_people(table, rng),
         majority=score_model(table, majority),
         crowd_sizes=tuple(sizes),

@@ -19,8 +19,9 @@ class AnswerTable:
     """Main answers of one study: P participants, I images, K labels.
 
     ``answers`` (P, I) holds label indices, K for "cannot tell" and MISSING where somebody has not
-    answered. ``response_ms`` (P, I) is NaN there. ``truth`` (I,) holds label indices, ``private``
-    (I,) whether the image's set is private.
+    answered; ``again`` (P, I) likewise what was answered when an image came a second time.
+    ``response_ms`` (P, I) is NaN where there is no answer. ``truth`` (I,) holds label indices,
+    ``private`` (I,) whether the image's set is private.
     """
 
     labels: Taxonomy
@@ -30,6 +31,7 @@ class AnswerTable:
     private: NDArray[np.bool_]
     answers: NDArray[np.int16]
     response_ms: NDArray[np.float32]
+    again: NDArray[np.int16]
 
     @property
     def cannot_tell(self) -> int:
@@ -72,6 +74,7 @@ class AnswerTable:
             self.private[columns],
             self.answers[rows][:, columns],
             self.response_ms[rows][:, columns],
+            self.again[rows][:, columns],
         )
 
     def without_cannot_tell(self) -> "AnswerTable":
@@ -81,6 +84,7 @@ class AnswerTable:
             self,
             answers=np.where(told, self.answers, MISSING),
             response_ms=np.where(told, self.response_ms, np.nan),
+            again=np.where(self.again != self.cannot_tell, self.again, MISSING),
         )
 
 
@@ -100,9 +104,10 @@ class ModelColumn:
 def build_table(
     answers: pd.DataFrame, images: Sequence[Candidate], labels: Taxonomy
 ) -> AnswerTable:
-    """A table of ``answers`` with columns participation_id, image_id, label, response_ms.
+    """A table of ``answers``: columns participation_id, image_id, phase, label, response_ms.
 
-    One row per participant and image at most; images without answers stay in the table.
+    One row per participant, image and phase (main or repeat) at most; images without answers stay
+    in the table.
     """
     ordered = sorted(images, key=lambda image: image.id)
     ids = [image.id for image in ordered]
@@ -111,11 +116,13 @@ def build_table(
     # What is none of the labels is "cannot tell", the only other answer that is ever stored.
     said = pd.Index(labels.labels).get_indexer(pd.Index(answers["label"])).astype(np.int16)
     said[said == -1] = len(labels.labels)
+    main = (answers["phase"] == "main").to_numpy()
     shape = (len(participants), len(ids))
-    matrix = np.full(shape, MISSING, dtype=np.int16)
-    matrix[codes, places] = said
+    matrix, again = (np.full(shape, MISSING, dtype=np.int16) for _ in range(2))
+    matrix[codes[main], places[main]] = said[main]
+    again[codes[~main], places[~main]] = said[~main]
     times = np.full(shape, np.nan, dtype=np.float32)
-    times[codes, places] = answers["response_ms"]
+    times[codes[main], places[main]] = answers["response_ms"].to_numpy()[main]
     index = {label: at for at, label in enumerate(labels.labels)}
     return AnswerTable(
         labels,
@@ -125,6 +132,7 @@ def build_table(
         np.array([image.visibility == VISIBILITIES[1] for image in ordered], dtype=np.bool_),
         matrix,
         times,
+        again,
     )
 
 

@@ -15,6 +15,7 @@ def build(
     truth: list[int] | None = None,
     private: list[bool] | None = None,
     response_ms: NDArray[np.generic] | None = None,
+    again: NDArray[np.generic] | list[list[int]] | None = None,
 ) -> AnswerTable:
     """From codes: 0 to 4, 5 for "cannot tell", -1 for none; the truth is 0 by default."""
     codes = np.asarray(answers, dtype=np.int16)
@@ -28,6 +29,7 @@ def build(
         np.array(private or [at % 2 == 1 for at in range(images)]),
         codes,
         np.where(codes == MISSING, np.nan, times).astype(np.float32),
+        np.full(codes.shape, MISSING) if again is None else np.asarray(again, dtype=np.int16),
     )
 
 

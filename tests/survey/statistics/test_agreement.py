@@ -1,5 +1,7 @@
 """Agreement and error consistency, against krippendorff, statsmodels, scikit-learn and papers."""
 
+from dataclasses import replace
+
 import krippendorff
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from survey.statistics.agreement import (
     compute_entropies,
     compute_fleiss,
     estimate_alpha,
+    estimate_steadiness,
     find_majority,
     list_crowd_sizes,
     score_crowds,
@@ -22,6 +25,7 @@ from survey.statistics.consistency import (
     compare_people,
     compare_with_people,
 )
+from survey.statistics.table import MISSING
 from tests.survey.statistics.planted import K, build, draw
 
 
@@ -201,3 +205,26 @@ def test_crowd_sizes_end_with_everybody() -> None:
     assert list_crowd_sizes(5) == [1, 2, 3, 5]
     assert list_crowd_sizes(260) == [1, 2, 3, 5, 10, 20, 50, 100, 200, 260]
     assert K == 5
+
+
+def test_agreement_with_oneself_is_cohens_kappa_over_all_repeats() -> None:
+    table = draw(3, people=9, images=40)
+    chance = np.random.default_rng(1)
+    repeated = chance.random(table.answers.shape) < 0.2
+    slipped = chance.random(table.answers.shape) < 0.3
+    later = np.where(slipped, chance.integers(0, K, table.answers.shape), table.answers)
+    again = np.where(repeated, later, MISSING).astype(np.int16)
+    figure = estimate_steadiness(replace(table, again=again), rng())
+    expected = cohen_kappa_score(table.answers[repeated], again[repeated])
+    assert figure.value == pytest.approx(expected, abs=1e-9)
+    assert figure.n == repeated.sum()
+    assert figure.low is not None and figure.high is not None
+    assert figure.low < expected < figure.high < 1
+    # Agreement by share alone is higher: a part of it is chance.
+    assert np.mean(table.answers[repeated] == again[repeated]) > expected + 0.05
+
+
+def test_agreement_with_oneself_needs_repeats() -> None:
+    assert "repeats no image" in str(estimate_steadiness(build([[0, 1]]), rng()).undefined)
+    same = build([[0, 1]], again=[[0, MISSING]])
+    assert "all answers agree" in str(estimate_steadiness(same, rng()).undefined)

@@ -14,9 +14,9 @@ IMAGES = [
 ]  # fmt: skip
 
 
-def frame(*rows: tuple[int, str, str, int]) -> pd.DataFrame:
+def frame(*rows: tuple[int, str, str, int], phase: str = "main") -> pd.DataFrame:
     columns = ["participation_id", "image_id", "label", "response_ms"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(phase=phase)
 
 
 def test_rows_become_codes() -> None:
@@ -29,6 +29,16 @@ def test_rows_become_codes() -> None:
     assert table.correct.tolist() == [[False] * 3, [True, False, False]]
     assert table.response_ms[1].tolist() == pytest.approx([900, np.nan, 700], nan_ok=True)
     assert np.isnan(table.response_ms[0, :2]).all()
+
+
+def test_repeats_stand_beside_the_first_answers() -> None:
+    first = frame((7, "a", JOY, 900), (7, "c", FLUSTER, 700))
+    table = build_table(
+        pd.concat([first, frame((7, "a", ANGER, 100), phase="repeat")]), IMAGES, KOREAN5
+    )
+    assert table.answers.tolist() == [[0, MISSING, 1]]
+    assert table.again.tolist() == [[2, MISSING, MISSING]]
+    assert table.response_ms[0, 0] == 900
 
 
 def test_no_answers_are_a_table_too() -> None:

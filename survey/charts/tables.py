@@ -1,0 +1,107 @@
+"""What a paper puts in tables: people and models side by side, and the images one by one."""
+
+import pandas as pd
+
+from survey.charts.look import Words, name_model, percent, quote, quote_points, tell_p
+from survey.statistics.confusion import Confusion, compute_balanced_accuracy, compute_macro_f1
+from survey.statistics.summary import ModelSummary, Summary
+
+NONE = "–"
+
+
+def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
+    """People, their majority and every model, a row each, as texts with intervals."""
+    people = summary.people
+    rows = [
+        {
+            **_name(words.people, words),
+            **_tell_accuracy(quote(people.mean), people.confusion, words),
+            **_compare(None, words),
+            "κ": quote(people.consistency.kappa, as_percent=False),
+            "α": quote(people.alpha, as_percent=False),
+        },
+        {
+            **_name(words.say("사람들의 다수", "majority of people"), words),
+            **_tell_accuracy(quote(people.majority), None, words),
+            **_compare(None, words),
+            "κ": NONE,
+            "α": NONE,
+        },
+    ]
+    rows += [
+        {
+            **_name(name_model(model.name), words),
+            **_tell_accuracy(quote(model.accuracy), model.confusion, words),
+            **_compare(model, words),
+            "κ": quote(model.consistency.kappa, as_percent=False),
+            "α": quote(model.alpha, as_percent=False),
+        }
+        for model in summary.models
+    ]
+    return pd.DataFrame(rows)
+
+
+def _name(name: str, words: Words) -> dict[str, str]:
+    return {words.say("누가", "who"): name}
+
+
+def _tell_accuracy(accuracy: str, confusion: Confusion | None, words: Words) -> dict[str, str]:
+    f1 = None if confusion is None else compute_macro_f1(confusion)
+    balanced = None if confusion is None else compute_balanced_accuracy(confusion)
+    return {
+        words.say("맞힌 비율", "right"): accuracy,
+        words.say("매크로 F1", "macro F1"): NONE if f1 is None else f"{f1:.2f}",
+        words.say("균형 정확도", "balanced accuracy"): percent(balanced),
+    }
+
+
+def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
+    names = (
+        words.say("사람과의 차이", "minus people"),
+        words.say("순열 검정", "permutation test"),
+        words.say("다수와 McNemar", "McNemar, majority"),
+        words.say("사람 중 백분위", "percentile among people"),
+    )
+    if model is None:
+        return dict.fromkeys(names, NONE)
+    versus = model.versus
+    values = (
+        quote_points(versus.difference, words),
+        tell_p(versus.permutation.p),
+        tell_p(versus.majority.p),
+        NONE if versus.percentile is None else f"{versus.percentile:.0f}",
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def explain_raters(summary: Summary, words: Words) -> str:
+    """The caption of the table of raters."""
+    n, images = len(summary.people.scores), len(summary.table.images)
+    unsure = quote(summary.people.when_told)
+    return words.say(
+        f"참여자 {n}명, 이미지 {images}장. 대괄호는 95 % 구간이에요. “모르겠어요”는 틀린 답으로 "
+        f"셌고, 빼고 세면 사람은 {unsure}를 맞혔어요. κ는 사람들과의 오류 일관성(Geirhos 2020), "
+        "α는 Krippendorff의 값으로, 모델의 줄에서는 모델을 한 사람으로 더했을 때의 값이에요.",
+        f"{n} participants, {images} images; 95 % intervals in brackets. “Cannot tell” counts as "
+        f"wrong; without those answers people are right in {unsure}. κ is error consistency with "
+        "people (Geirhos 2020), α is Krippendorff's; in a model's row, with the model as one more "
+        "rater.",
+    )
+
+
+def tabulate_images(summary: Summary, words: Words) -> pd.DataFrame:
+    """The images from the hardest for people to the easiest; shares are 0-1, entropies bits."""
+    table = summary.table
+    names = words.name_labels(table.labels)
+    columns: dict[str, object] = {
+        "image": list(table.images),
+        "label": [names[truth] for truth in table.truth],
+        "visibility": ["private" if private else "public" for private in table.private],
+        "answers": table.answered.sum(axis=0),
+        "people_right": summary.people.difficulties,
+        "entropy_bits": summary.people.entropies,
+    }
+    for model in summary.models:
+        columns[f"{model.name} answer"] = [names[answer] for answer in model.answers]
+        columns[f"{model.name} p(truth)"] = model.of_truth
+    return pd.DataFrame(columns).sort_values(["people_right", "image"], kind="stable")

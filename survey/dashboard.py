@@ -1,0 +1,242 @@
+"""What ``/comparison`` and its tab show of a study: computed once for all who look at it."""
+
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Engine
+
+from survey import store, studies
+from survey.charts.board import Chapter, draw_board
+from survey.charts.look import Chart, Words
+from survey.charts.people import say_headline
+from survey.charts.references import plot_references
+from survey.charts.tables import explain_raters, tabulate_images, tabulate_raters
+from survey.comparison import (
+    ENOUGH_PEOPLE,
+    Comparison,
+    Filters,
+    StudyData,
+    build_filters,
+    compare_study,
+    read_study,
+)
+from survey.database import transaction
+from survey.errors import StudyError
+from survey.export import disarm, name_image, name_participant
+from survey.records import StudyRecord
+from survey.shared_results import SharedResults
+from survey.statistics.describe import describe_summary
+from survey.statistics.quality import RULES
+
+STUDIES_KEPT = 4
+COMPARISONS_KEPT = 64
+SHORTEST_TOKEN = 16
+
+
+class Dashboard:
+    """Comparisons of the studies in one database.
+
+    Studies are read again when something changed in them, and no comparison is computed twice.
+    """
+
+    def __init__(self, engine: Engine, admin_token: str | None = None) -> None:
+        """Raises StudyError for a token that could be guessed."""
+        if admin_token is not None and len(admin_token) < SHORTEST_TOKEN:
+            raise StudyError(
+                f"KFER_ADMIN_TOKEN must have at least {SHORTEST_TOKEN} characters, but has "
+                f"{len(admin_token)}; make one with: openssl rand -hex 16"
+            )
+        self._engine = engine
+        self._admin_token = admin_token
+        self._studies: SharedResults[StudyData] = SharedResults(STUDIES_KEPT)
+        self._comparisons: SharedResults[Comparison] = SharedResults(COMPARISONS_KEPT)
+        self._pages: SharedResults[dict[str, Any]] = SharedResults(COMPARISONS_KEPT)
+
+    def may_see_all(self, token: str | None) -> bool:
+        if not token or self._admin_token is None:
+            return False
+        return hmac.compare_digest(token.encode(), self._admin_token.encode())
+
+    def list_studies(self) -> list[dict[str, Any]]:
+        """The newest version of every study; those of researchers before the demo."""
+        with transaction(self._engine, writes=False) as session:
+            newest = {study.name: study for study in studies.list_studies(session)}
+        ordered = sorted(newest.values(), key=lambda study: (study.definition.demo, -study.id))
+        return [_describe_study(study) for study in ordered]
+
+    def describe(self, study: str, filters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """``/comparison``: all figures, as {"value", "low", "high", "n", "undefined"}."""
+        _, _, comparison = self._compare(study, filters, may_see_all=False)
+        summary = comparison.summary
+        none: dict[str, Any] = {"images": None, "people": None, "models": {}}
+        return {
+            "study": _describe_study(comparison.study),
+            **_describe_counts(comparison),
+            "headline": summary and say_headline(summary, Words("en")),
+            **(none if summary is None else describe_summary(summary)),
+        }
+
+    def show(
+        self,
+        study: str,
+        filters: Mapping[str, Any] | None = None,
+        language: str = "ko",
+        token: str | None = None,
+    ) -> dict[str, Any]:
+        """The tab's content in one language. Raises StudyError for a token that is wrong."""
+        admin = self.may_see_all(token)
+        if token and not admin:
+            raise StudyError("This is not the admin token.", "관리자 토큰이 아니에요.")
+        key, data, comparison = self._compare(study, filters, may_see_all=admin)
+        words = Words("en" if language == "en" else "ko")
+        return self._pages.get(
+            (key, words), lambda: _build_page(data, comparison, words, admin=admin)
+        )
+
+    def read(self, study: str) -> StudyData:
+        """Everything that was answered in the newest version of a study."""
+        return self._read(study)[1]
+
+    def _read(self, study: str) -> tuple[tuple[Any, ...], StudyData]:
+        with transaction(self._engine, writes=False) as session:
+            record = studies.get_study(session, study)
+            key = (record.id, store.stamp_study(session, record))
+        return key, self._studies.get(
+            key, lambda: read_study(self._engine, record.name, record.version)
+        )
+
+    def _compare(
+        self, study: str, settings: Mapping[str, Any] | None, *, may_see_all: bool
+    ) -> tuple[tuple[Any, ...], StudyData, Comparison]:
+        stamp, data = self._read(study)
+        filters = build_filters(settings, data.study.definition.labels)
+        _check_models(filters, data)
+        key = (stamp, filters, may_see_all)
+        comparison = self._comparisons.get(
+            key, lambda: compare_study(data, filters, may_see_all=may_see_all)
+        )
+        return key, data, comparison
+
+
+def _check_models(filters: Filters, data: StudyData) -> None:
+    known = sorted({answer.model for answer in data.models})
+    unknown = sorted(set(filters.models or ()) - set(known))
+    if unknown:
+        raise StudyError(
+            f"filters: models has {unknown[0]!r:.100}; allowed are {', '.join(known) or 'none'}."
+        )
+
+
+def _describe_study(study: StudyRecord) -> dict[str, Any]:
+    title = study.definition.title
+    only = next(iter(title.values()))
+    return {
+        "name": study.name,
+        "version": study.version,
+        "title": [title.get("ko", only), title.get("en", only)],
+        "demo": study.definition.demo,
+        "closed": study.closed_at is not None,
+    }
+
+
+def _describe_counts(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "n": comparison.people,
+        "finished": comparison.finished,
+        "unfinished": comparison.unfinished,
+        "flagged": comparison.flagged,
+        "outside": comparison.outside,
+        "withheld": comparison.withheld,
+    }
+
+
+def _build_page(
+    data: StudyData, comparison: Comparison, words: Words, *, admin: bool
+) -> dict[str, Any]:
+    labels = data.study.definition.labels
+    page: dict[str, Any] = {
+        "study": _describe_study(data.study),
+        "counts": _describe_counts(comparison),
+        "choices": {
+            "labels": dict(zip(labels.labels, words.name_labels(labels), strict=True)),
+            "models": sorted({answer.model for answer in data.models}),
+            "rules": list(RULES),
+        },
+        "enough": ENOUGH_PEOPLE,
+        "admin": admin,
+    }
+    if comparison.summary is None:
+        return {**page, "references": _describe_chart(plot_references(words))}
+    summary = comparison.summary
+    raters = tabulate_raters(summary, words)
+    images = tabulate_images(summary, words)
+    images["image"] = [name_image(image) for image in images["image"]]
+    return {
+        **page,
+        "headline": say_headline(summary, words),
+        "raters": {
+            "caption": explain_raters(summary, words),
+            "columns": list(raters.columns),
+            "rows": raters.to_numpy().tolist(),
+            "csv": write_csv(raters),
+        },
+        "chapters": [
+            _describe_chapter(chapter) for chapter in draw_board(summary, comparison.days, words)
+        ],
+        "images": {"rows": to_records(images), "csv": write_csv(images)},
+        "participants": to_records(list_people(data)) if admin else None,
+    }
+
+
+def list_people(data: StudyData) -> pd.DataFrame:
+    """Everybody who finished, a row each, named as in the export; for the researcher alone."""
+    table = data.table
+    seen = np.maximum(table.answered.sum(axis=1), 1)
+    return pd.DataFrame(
+        {
+            "subj": [name_participant(data.people[each]) for each in table.participants],
+            "answers": table.answered.sum(axis=1),
+            "right": table.correct.sum(axis=1) / seen,
+            "median_seconds": np.nanmedian(table.response_ms, axis=1) / 1000,
+            "day": [day.isoformat() for day in data.days],
+            "flags": [
+                "; ".join(f"{flag.rule}: {flag.detail}" for flag in data.flags.get(each, ()))
+                for each in table.participants
+            ],
+        }
+    )
+
+
+def _describe_chapter(chapter: Chapter) -> dict[str, Any]:
+    return {
+        "key": chapter.key,
+        "title": chapter.title,
+        "charts": [_describe_chart(chart) for chart in chapter.charts],
+    }
+
+
+def _describe_chart(chart: Chart) -> dict[str, Any]:
+    return {
+        "key": chart.key,
+        "title": chart.title,
+        "caption": chart.caption,
+        "figure": json.loads(chart.figure.to_json()),
+        "csv": write_csv(chart.numbers),
+    }
+
+
+def write_csv(table: pd.DataFrame) -> str:
+    """Without cells that a spreadsheet would run."""
+    texts = table.select_dtypes(["object", "str"]).columns
+    safe = table.assign(**{name: table[name].map(disarm) for name in texts})
+    return safe.to_csv(index=False, lineterminator="\r\n")
+
+
+def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON objects; what is undefined is null."""
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", force_ascii=False))
+    return records
