@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute
 
 import kfer.ui
 import kfer.web
+import survey.dashboard_web
 import survey.ui
 import survey.web
 from kfer.errors import KferError
 from kfer.recognizer import Recognizer, locate_bundle
+from survey.dashboard import Dashboard
 from survey.endpoints import Endpoints
 from survey.errors import DatabaseError
 from survey.setup import open_survey
@@ -39,6 +41,7 @@ class Settings:
     data_dir: Path
     database_url: str | None = None
     secret: str | None = None
+    admin_token: str | None = None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -53,6 +56,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         data_dir=Path(environment.get("KFER_DATA_DIR") or "data"),
         database_url=environment.get("KFER_DATABASE_URL") or None,
         secret=environment.get("KFER_SECRET") or None,
+        admin_token=environment.get("KFER_ADMIN_TOKEN") or None,
     )
 
 
@@ -71,7 +75,9 @@ def tell_time() -> datetime:
     return datetime.now(UTC)
 
 
-def build_app(recognizer: Recognizer, missing: KferError | None, endpoints: Endpoints) -> gr.Blocks:
+def build_app(
+    recognizer: Recognizer, missing: KferError | None, endpoints: Endpoints, dashboard: Dashboard
+) -> gr.Blocks:
     blocks = gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS)
     with blocks:
         kfer.ui.build_header()
@@ -80,10 +86,12 @@ def build_app(recognizer: Recognizer, missing: KferError | None, endpoints: Endp
                 kfer.ui.build_tab(recognizer, missing)
             with gr.Tab("설문 참여 · Take part"):
                 survey.ui.build_tab()
+            with gr.Tab("사람과 모델 · Compare"):
+                survey.ui.build_comparison_tab()
             with gr.Tab("모델과 데이터 · About"):
                 kfer.ui.build_about_tab(recognizer)
         kfer.ui.register_api(recognizer)
-        survey.ui.register_api(endpoints)
+        survey.ui.register_api(endpoints, dashboard)
     blocks.queue(max_size=64, default_concurrency_limit=8)
     return blocks
 
@@ -95,7 +103,7 @@ def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> No
         server_port=settings.port,
         app_kwargs={"routes": routes},
         theme=gr.themes.Soft(font=FONTS, font_mono=["monospace"]),
-        css_paths=[kfer.ui.CSS, survey.ui.CSS],
+        css_paths=[kfer.ui.CSS, *survey.ui.CSS],
         max_file_size=kfer.web.MAX_BYTES,
         blocked_paths=[str(settings.data_dir.resolve())],
         footer_links=[],
@@ -119,15 +127,22 @@ def main() -> None:
         sys.exit(_complain(str(error), 2))
     try:
         recognizer, missing = build_recognizer(settings.model)
-        study = open_survey(settings.database_url, settings.data_dir, settings.secret, tell_time)
+        study = open_survey(
+            settings.database_url,
+            settings.data_dir,
+            settings.secret,
+            settings.admin_token,
+            tell_time,
+        )
     except KferError as error:
         sys.exit(_complain(str(error), 1))
     if missing:
         _complain(f"the bundled model is used instead of KFER_MODEL: {missing}", 0)
-    blocks = build_app(recognizer, missing, study.endpoints)
+    blocks = build_app(recognizer, missing, study.endpoints, study.dashboard)
     routes = [
         *kfer.web.build_routes(recognizer),
         *survey.web.build_routes(study.engine, study.signer, study.endpoints),
+        *survey.dashboard_web.build_routes(study.dashboard),
     ]
     try:
         launch(blocks, settings, routes)

@@ -1,12 +1,14 @@
 """What ``/comparison`` and its tab show of a study: computed once for all who look at it."""
 
 import hmac
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image as Picture
 from sqlalchemy import Engine
 
 from survey import store, studies
@@ -25,8 +27,8 @@ from survey.comparison import (
     read_study,
 )
 from survey.database import transaction
-from survey.errors import StudyError
-from survey.export import disarm, name_image, name_participant
+from survey.errors import StudyError, TokenError
+from survey.export import encode_table, name_image, name_participant, tabulate_responses
 from survey.records import StudyRecord
 from survey.shared_results import SharedResults
 from survey.statistics.describe import describe_summary
@@ -35,6 +37,7 @@ from survey.statistics.quality import RULES
 STUDIES_KEPT = 4
 COMPARISONS_KEPT = 64
 SHORTEST_TOKEN = 16
+THUMBNAIL = 96  # px
 
 
 class Dashboard:
@@ -87,19 +90,50 @@ class Dashboard:
         language: str = "ko",
         token: str | None = None,
     ) -> dict[str, Any]:
-        """The tab's content in one language. Raises StudyError for a token that is wrong."""
-        admin = self.may_see_all(token)
-        if token and not admin:
-            raise StudyError("This is not the admin token.", "관리자 토큰이 아니에요.")
+        """The tab's content in one language. Raises TokenError for a token that is wrong."""
+        admin = self._check(token)
         key, data, comparison = self._compare(study, filters, may_see_all=admin)
         words = Words("en" if language == "en" else "ko")
-        return self._pages.get(
+        page = self._pages.get(
             (key, words), lambda: _build_page(data, comparison, words, admin=admin)
         )
+        with transaction(self._engine, writes=False) as session:
+            showable = studies.list_showable(session, data.study, while_open=admin)
+        return {**page, "thumbnails": sorted(name_image(image) for image in showable)}
 
-    def read(self, study: str) -> StudyData:
-        """Everything that was answered in the newest version of a study."""
-        return self._read(study)[1]
+    def draw_thumbnail(self, study: str, image: str, token: str | None = None) -> bytes:
+        """A small JPEG of an image by its exported name. Raises StudyError, TokenError."""
+        admin = self._check(token)
+        with transaction(self._engine, writes=False) as session:
+            record = studies.get_study(session, study)
+            showable = studies.list_showable(session, record, while_open=admin)
+            jpeg = studies.find_jpeg(session, image[1:]) if image[1:] in showable else None
+        if jpeg is None:
+            raise StudyError(
+                "This image is not shown here.", "여기서는 보여 드리지 않는 이미지예요."
+            )
+        file = io.BytesIO()
+        with Picture.open(io.BytesIO(jpeg)) as picture:
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            picture.save(file, "JPEG", quality=80)
+        return file.getvalue()
+
+    def export(self, study: str, suffix: str, token: str | None) -> bytes:
+        """Every response as a row, practice included. Raises StudyError, TokenError."""
+        if not self._check(token):
+            raise TokenError("The export needs the admin token.", "관리자 토큰이 필요해요.")
+        with transaction(self._engine, writes=False) as session:
+            record = studies.get_study(session, study)
+            responses = store.list_responses(session, record)
+            flags = store.list_flags(session, record)
+        return encode_table(tabulate_responses(record, responses, flags), suffix)
+
+    def _check(self, token: str | None) -> bool:
+        """Whether all may be seen. A wrong token is none."""
+        admin = self.may_see_all(token)
+        if token and not admin:
+            raise TokenError("This is not the admin token.", "관리자 토큰이 아니에요.")
+        return admin
 
     def _read(self, study: str) -> tuple[tuple[Any, ...], StudyData]:
         with transaction(self._engine, writes=False) as session:
@@ -161,6 +195,7 @@ def _build_page(
     page: dict[str, Any] = {
         "study": _describe_study(data.study),
         "counts": _describe_counts(comparison),
+        "withheld": comparison.withheld and comparison.withheld.name,
         "choices": {
             "labels": dict(zip(labels.labels, words.name_labels(labels), strict=True)),
             "models": sorted({answer.model for answer in data.models}),
@@ -178,6 +213,7 @@ def _build_page(
     return {
         **page,
         "headline": say_headline(summary, words),
+        "models": [model.name for model in summary.models],
         "raters": {
             "caption": explain_raters(summary, words),
             "columns": list(raters.columns),
@@ -230,10 +266,7 @@ def _describe_chart(chart: Chart) -> dict[str, Any]:
 
 
 def write_csv(table: pd.DataFrame) -> str:
-    """Without cells that a spreadsheet would run."""
-    texts = table.select_dtypes(["object", "str"]).columns
-    safe = table.assign(**{name: table[name].map(disarm) for name in texts})
-    return safe.to_csv(index=False, lineterminator="\r\n")
+    return encode_table(table, ".csv").decode("utf-8-sig")
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:

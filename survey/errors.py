@@ -25,3 +25,9 @@ class ParticipationError(KferError):
     """The code belongs to nobody, or what was asked for does not fit where the person is."""
 
     SUMMARY = ("이 코드로는 이어 갈 수 없어요.", "This code leads nowhere.")
+
+
+class TokenError(KferError):
+    """Only the researcher may ask for this, and the token says that somebody else does."""
+
+    SUMMARY = ("관리자 토큰이 맞지 않아요.", "The admin token is wrong.")

@@ -5,6 +5,7 @@ read them as they are.
 """
 
 import hashlib
+import io
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,22 +126,30 @@ def tabulate_predictions(
     return pd.DataFrame(rows, columns=columns).astype({"rt": "float64"})
 
 
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """As CSV or Parquet, by the name's end; written beside, then put in its place.
+def encode_table(table: pd.DataFrame, suffix: str) -> bytes:
+    """As a CSV or Parquet file.
 
     CSV opens in a spreadsheet: UTF-8 with its mark, and no cell that would be a formula.
-    Raises StudyError for another kind of file, or one that cannot be written.
+    Raises StudyError for another kind of file.
     """
+    check_suffix(Path(f"table{suffix}"))
+    file = io.BytesIO()
+    if suffix == ".csv":
+        texts = table.select_dtypes(["object", "str"]).columns
+        safe = table.assign(**{name: table[name].map(disarm) for name in texts})
+        # RFC 4180's line ends: only what holds a character of them is put in quotes.
+        safe.to_csv(file, index=False, encoding="utf-8-sig", lineterminator="\r\n")
+    else:
+        table.to_parquet(file, index=False)
+    return file.getvalue()
+
+
+def save_table(table: pd.DataFrame, path: Path) -> None:
+    """Written beside, then put in its place. Raises StudyError where that cannot be done."""
     check_suffix(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        if path.suffix == ".csv":
-            texts = table.select_dtypes(["object", "str"]).columns
-            safe = table.assign(**{name: table[name].map(disarm) for name in texts})
-            # RFC 4180's line ends: only what holds a character of them is put in quotes.
-            safe.to_csv(temporary, index=False, encoding="utf-8-sig", lineterminator="\r\n")
-        else:
-            table.to_parquet(temporary, index=False)
+        temporary.write_bytes(encode_table(table, path.suffix))
         temporary.replace(path)
     except OSError as error:
         raise StudyError(f"{path}: cannot be written ({error.strerror}).") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from survey.dashboard import Dashboard
 from survey.database import locate_database, open_database
 from survey.demo_study import ensure_demo_study, load_demo_definition
 from survey.endpoints import Endpoints
@@ -21,6 +22,7 @@ class Survey:
     engine: Engine
     signer: Signer
     endpoints: Endpoints
+    dashboard: Dashboard
     tell_time: Callable[[], datetime]
 
     def freeze_demo(self, predict: Predict, model: str, revision: str) -> int:
@@ -30,10 +32,18 @@ class Survey:
 
 
 def open_survey(
-    database_url: str | None, data_dir: Path, secret: str | None, tell_time: Callable[[], datetime]
+    database_url: str | None,
+    data_dir: Path,
+    secret: str | None,
+    admin_token: str | None,
+    tell_time: Callable[[], datetime],
 ) -> Survey:
-    """Raises DatabaseError. Without a URL or a secret, those in the data folder are used."""
+    """Without a URL or a secret, those in the data folder are used.
+
+    Raises DatabaseError, and StudyError for an admin token that is too short.
+    """
     engine = open_database(locate_database(database_url, data_dir))
     ensure_demo_study(engine, tell_time())
     signer = Signer(secret or load_secret(data_dir))
-    return Survey(engine, signer, Endpoints(engine, signer, tell_time), tell_time)
+    endpoints = Endpoints(engine, signer, tell_time)
+    return Survey(engine, signer, endpoints, Dashboard(engine, admin_token), tell_time)

@@ -127,6 +127,29 @@ def list_study_images(session: Session, study: StudyRecord, phase: str) -> list[
     return [Candidate(*row) for row in session.execute(query)]
 
 
+def list_showable(
+    session: Session, study: StudyRecord, *, while_open: bool = False
+) -> frozenset[str]:
+    """Images of the study that may be seen outside of it: public, and in no study that is open.
+
+    ``while_open``: the researcher may see public ones before that.
+    """
+    query = (
+        select(Image.id)
+        .join(ImageSet)
+        .join(StudyImage, StudyImage.image_id == Image.id)
+        .where(ImageSet.visibility == "public", StudyImage.study_id == study.id)
+    )
+    if not while_open:
+        shown = (
+            select(StudyImage.image_id)
+            .join(Study, Study.id == StudyImage.study_id)
+            .where(Study.closed_at.is_(None))
+        )
+        query = query.where(Image.id.not_in(shown))
+    return frozenset(session.scalars(query))
+
+
 def find_jpeg(session: Session, image_id: str) -> bytes | None:
     return session.scalar(select(Image.jpeg).where(Image.id == image_id))
 

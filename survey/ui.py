@@ -1,11 +1,11 @@
-"""The tab to take part in, and the public endpoints: the survey's one module that knows gradio.
+"""The tabs to take part and to compare, and the public endpoints: all of the survey's gradio.
 
-The tab is one HTML component that ``static/survey.js`` brings to life; it calls the routes of
-``survey.web``, which call the same functions as the endpoints here.
+Each tab is one HTML component that a script in ``static`` brings to life; it calls the routes of
+``survey.web`` and ``survey.dashboard_web``, which call the same functions as the endpoints here.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,16 @@ import gradio as gr
 
 from kfer.errors import KferError
 from kfer.labels import COLORS
+from survey.comparison_texts import COMPARISON_TEXTS
+from survey.dashboard import Dashboard
+from survey.dashboard_web import PLOTLY_PATH
 from survey.endpoints import Endpoints
 from survey.texts import BACKGROUND, MEANINGS, TEXTS
 
-CSS = Path(__file__).parent / "static" / "survey.css"
+STATIC = Path(__file__).parent / "static"
+CSS = (STATIC / "survey.css", STATIC / "comparison.css")
 SCRIPTS = ("pieces", "result", "survey")  # run in this order
+COMPARISON_SCRIPTS = ("pieces", "charts", "comparison")
 AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
@@ -28,7 +33,7 @@ def build_tab() -> None:
     """Lay out the tab; which study is on, it asks when it is opened."""
     gr.HTML(
         '<div class="kfer-survey"></div>',
-        head="".join(f'<script src="survey/static/{name}.js"></script>' for name in SCRIPTS),
+        head=_load(SCRIPTS),
         js_on_load="kferMountSurvey(element, props.config)",
         config={
             "texts": TEXTS,
@@ -44,8 +49,24 @@ def build_tab() -> None:
     )
 
 
-def register_api(endpoints: Endpoints) -> None:
-    """Offer ``/survey_...`` to gradio_client and curl."""
+def build_comparison_tab() -> None:
+    """Lay out the tab; it asks for its content when it is first opened."""
+    gr.HTML(
+        '<div class="kfer-comparison"></div>',
+        head=_load(COMPARISON_SCRIPTS),
+        js_on_load="kferMountComparison(element, props.config)",
+        config={"texts": COMPARISON_TEXTS, "plotly": PLOTLY_PATH},
+        apply_default_css=False,
+        padding=False,
+    )
+
+
+def _load(scripts: Sequence[str]) -> str:
+    return "".join(f'<script src="survey/static/{name}.js"></script>' for name in scripts)
+
+
+def register_api(endpoints: Endpoints, dashboard: Dashboard) -> None:
+    """Offer ``/survey_...`` and ``/comparison`` to gradio_client and curl."""
 
     def survey_start(
         study: str, consent: bool, language: str, background: dict[str, Any] | None = None
@@ -79,6 +100,10 @@ def register_api(endpoints: Endpoints) -> None:
         """Delete everything of this person."""
         return endpoints.withdraw(code)
 
+    def comparison(study: str, filters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """How people and models did on a study, as far as it tells about no single person."""
+        return dashboard.describe(study, filters)
+
     for function in (
         survey_start,
         survey_answer,
@@ -86,6 +111,7 @@ def register_api(endpoints: Endpoints) -> None:
         survey_resume,
         survey_result,
         survey_withdraw,
+        comparison,
     ):
         gr.api(
             _guard(function),

@@ -23,7 +23,7 @@ from kfer.errors import KferError
 from survey import store, studies
 from survey.database import transaction
 from survey.endpoints import Endpoints
-from survey.errors import DatabaseError
+from survey.errors import DatabaseError, TokenError
 from survey.links import PREFIX, Signer
 
 STEP_BYTES = 64 * 1024  # lengths are multiples of this
@@ -42,6 +42,7 @@ _NONSENSE = {
     "ko": "이해할 수 없는 요청이에요. 페이지를 새로 고쳐 주세요.",
     "en": "The request makes no sense here; reload the page.",
 }
+_STATUS: dict[type[KferError], int] = {DatabaseError: 503, TokenError: 403}
 
 _log = logging.getLogger(__name__)
 
@@ -68,29 +69,18 @@ def build_routes(engine: Engine, signer: Signer, endpoints: Endpoints) -> list[B
             status, body = 503, b""
         return Response(body, status, HEADERS, "image/jpeg" if body else None)
 
-    async def answer(call: Callable[[], dict[str, Any]]) -> Response:
-        try:
-            body = await anyio.to_thread.run_sync(call, limiter=limiter)
-            return JSONResponse(body, headers=HEADERS)
-        except KferError as error:
-            status = 503 if isinstance(error, DatabaseError) else 422
-            message = {"ko": error.korean, "en": str(error)}
-            return JSONResponse({"error": message}, status, HEADERS)
-        except Exception:
-            _log.exception("a step of the survey failed")
-            return JSONResponse({"error": _FAULT}, 500, HEADERS)
-
     async def show_study(request: Request) -> Response:
-        return await answer(lambda: endpoints.study(request.query_params.get("name")))
+        name = request.query_params.get("name")
+        return await reply(lambda: endpoints.study(name), limiter)
 
     async def take_step(request: Request) -> Response:
         step = steps.get(request.path_params["step"])
         if step is None:
             return Response(status_code=404, headers=HEADERS)
-        arguments = await _read_arguments(request, step)
+        arguments = await read_arguments(request, step)
         if arguments is None:
-            return JSONResponse({"error": _NONSENSE}, 400, HEADERS)
-        return await answer(lambda: step(**arguments))
+            return refuse()
+        return await reply(lambda: step(**arguments), limiter)
 
     return [
         Route(f"/{PREFIX}/{{token}}", show_image, methods=["GET"]),
@@ -100,7 +90,28 @@ def build_routes(engine: Engine, signer: Signer, endpoints: Endpoints) -> list[B
     ]
 
 
-async def _read_arguments(
+async def reply(call: Callable[[], Any], limiter: CapacityLimiter) -> Response:
+    """What ``call`` says as JSON (bytes as they are), or why it says nothing."""
+    try:
+        body = await anyio.to_thread.run_sync(call, limiter=limiter)
+    except KferError as error:
+        status = _STATUS.get(type(error), 422)
+        message = {"ko": error.korean, "en": str(error)}
+        return JSONResponse({"error": message}, status, HEADERS)
+    except Exception:
+        _log.exception("a request to the survey failed")
+        return JSONResponse({"error": _FAULT}, 500, HEADERS)
+    if isinstance(body, bytes):
+        return Response(body, headers=HEADERS)
+    return JSONResponse(body, headers=HEADERS)
+
+
+def refuse() -> Response:
+    """The answer to arguments that are none."""
+    return JSONResponse({"error": _NONSENSE}, 400, HEADERS)
+
+
+async def read_arguments(
     request: Request, step: Callable[..., dict[str, Any]]
 ) -> dict[str, Any] | None:
     """The body's JSON object if the step takes just that; read no further than MAX_BYTES."""

@@ -17,7 +17,7 @@ from kfer.errors import BundleError
 from kfer.recognizer import locate_bundle
 from tests.kfer.fake_recognizer import FakeRecognizer
 from tests.kfer.fakes import build_tiny_bundle
-from tests.survey.samples import build_empty_endpoints
+from tests.survey.samples import build_empty_survey
 
 SURVEY_STEPS = ("start", "answer", "back", "resume", "result", "withdraw")
 
@@ -148,13 +148,13 @@ def find_html(blocks: gr.Blocks) -> str:
 
 
 def test_outputs_live_for_five_minutes_and_nothing_is_reported_home() -> None:
-    blocks = build_app(FakeRecognizer(), None, build_empty_endpoints())
+    blocks = build_app(FakeRecognizer(), None, *build_empty_survey())
     assert blocks.delete_cache == (60, 300)
     assert blocks.analytics_enabled is False
 
 
 def test_the_public_endpoints_are_those_of_the_contract() -> None:
-    information: Any = build_app(FakeRecognizer(), None, build_empty_endpoints()).get_api_info()
+    information: Any = build_app(FakeRecognizer(), None, *build_empty_survey()).get_api_info()
     assert set(information["named_endpoints"]) == {
         "/analyze",
         *(
@@ -175,19 +175,19 @@ def test_the_public_endpoints_are_those_of_the_contract() -> None:
 
 def test_the_notice_stands_on_the_page_in_both_languages_and_names_no_folder() -> None:
     missing = BundleError("/secret/<b>folder</b> is no model")
-    page = find_html(build_app(FakeRecognizer(), missing, build_empty_endpoints()))
+    page = find_html(build_app(FakeRecognizer(), missing, *build_empty_survey()))
     assert "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요." in page
     assert "The configured model is not available" in page
     assert "모델 폴더가 KFER 모델이 아니에요." in page
     assert "Its folder is not a KFER model." in page
     assert "secret" not in page
     assert 'class="kfer-notice"' not in find_html(
-        build_app(FakeRecognizer(), None, build_empty_endpoints())
+        build_app(FakeRecognizer(), None, *build_empty_survey())
     )
 
 
 def test_nothing_of_the_page_is_left_to_fill_in() -> None:
-    page = find_html(build_app(FakeRecognizer(), None, build_empty_endpoints()))
+    page = find_html(build_app(FakeRecognizer(), None, *build_empty_survey()))
     assert "[[" not in page
     assert 'option value="fake@0123456789ab"' in page
     assert page.count('class="kfer-example"') == len(app.kfer.ui.EXAMPLES)

@@ -24,6 +24,30 @@ FONT = (
 )
 
 
+# Why a figure is undefined: what survey.statistics says, in Korean.
+REASONS = {
+    "no answers": "답이 없어요",
+    "not a number for these answers": "이 답들로는 값을 구할 수 없어요",
+    "alpha needs images that two people have answered": "두 사람이 답한 이미지가 있어야 해요",
+    "alpha is undefined: all answers agree": "모든 답이 같아서 α를 구할 수 없어요",
+    "Fleiss' kappa needs two people": "두 사람이 있어야 해요",
+    "Fleiss' kappa is undefined: all answers agree": "모든 답이 같아서 κ를 구할 수 없어요",
+    "the study repeats no image": "다시 나오는 이미지가 없는 연구예요",
+    "kappa is undefined: all answers agree": "모든 답이 같아서 κ를 구할 수 없어요",
+    "error consistency needs two who have seen the same images": (
+        "같은 이미지를 본 둘이 있어야 해요"
+    ),
+    "error consistency is undefined: everybody is always right, or wrong": (
+        "모두가 늘 맞거나 늘 틀려서 κ를 구할 수 없어요"
+    ),
+    "needs answers to images of both sets": "공개와 비공개 이미지 모두에 답이 있어야 해요",
+    "needs three images that people have answered": "사람이 답한 이미지가 세 장은 있어야 해요",
+    "a rank correlation is undefined: all values are the same": (
+        "값이 모두 같아서 순위 상관을 구할 수 없어요"
+    ),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Chart:
     """``numbers`` are what is drawn, a row per mark; ``key`` names the chart in links and files."""
@@ -48,6 +72,24 @@ class Words:
         names = list(labels.labels if self.language == "ko" else labels.english)
         return [*names, CANNOT_TELL_SHOWN[self.language]] if cannot_tell else names
 
+    def quote(self, figure: Figure, *, as_percent: bool = True, digits: int = 2) -> str:
+        """A value with its interval, as a paper writes it; or why there is none."""
+        if figure.value is None:
+            reason = figure.undefined or "–"
+            return self.say(REASONS.get(reason, reason), reason)
+
+        def write(value: float) -> str:
+            return f"{100 * value:.1f}" if as_percent else f"{value:.{digits}f}"
+
+        unit = " %" if as_percent else ""
+        if figure.low is None or figure.high is None:
+            return write(figure.value) + unit
+        return f"{write(figure.value)}{unit} [{write(figure.low)}, {write(figure.high)}]"
+
+    def quote_points(self, figure: Figure) -> str:
+        """A difference of shares, in percentage points."""
+        return f"{self.quote(figure).replace(' %', '')}{self.say('%p', ' points')}"
+
     @property
     def people(self) -> str:
         return self.say("사람", "people")
@@ -67,23 +109,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
-def quote(figure: Figure, *, as_percent: bool = True, digits: int = 2) -> str:
-    """A value with its interval, as a paper writes it; or why there is none."""
-    if figure.value is None:
-        return figure.undefined or "–"
+def attach(word: str, particles: tuple[str, str]) -> str:
+    """A Korean word with the particle that fits its end: after a consonant, or not.
 
-    def write(value: float) -> str:
-        return f"{100 * value:.1f}" if as_percent else f"{value:.{digits}f}"
-
-    unit = " %" if as_percent else ""
-    if figure.low is None or figure.high is None:
-        return write(figure.value) + unit
-    return f"{write(figure.value)}{unit} [{write(figure.low)}, {write(figure.high)}]"
-
-
-def quote_points(figure: Figure, words: Words) -> str:
-    """A difference of shares, in percentage points."""
-    return f"{quote(figure).replace(' %', '')}{words.say('%p', ' points')}"
+    For 으로 and 로, a final ㄹ counts as none.
+    """
+    final = (ord(word[-1]) - ord("가")) % 28
+    after_consonant = final > 0 and not (particles[1] == "로" and final == 8)
+    return word + particles[0 if after_consonant else 1]
 
 
 def tell_p(p: float) -> str:

@@ -1,6 +1,7 @@
 """Charts of how alike: confusions, shared errors, hard images, calibration."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,11 @@ from survey.charts.look import (
     MODEL_SYMBOLS,
     Chart,
     Words,
+    attach,
     draw_bars,
     lay_out,
     list_figures,
     name_model,
-    quote,
     to_percent,
 )
 from survey.statistics.consistency import build_matrix
@@ -77,7 +78,8 @@ def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) 
     else:
         truth, answer, share = found
         title = words.say(
-            f"사람들은 {truth}을(를) {answer}(으)로 가장 자주 혼동했어요 ({100 * share:.0f} %)",
+            f"사람들은 {attach(truth, ('을', '를'))} {attach(answer, ('으로', '로'))} 가장 자주 "
+            f"혼동했어요 ({100 * share:.0f} %)",
             f"People most often took {truth} for {answer} ({100 * share:.0f} %)",
         )
     n = len(summary.people.scores)
@@ -125,14 +127,14 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
     figure.update_xaxes(showgrid=False)
     people = summary.people.consistency
     listed = "; ".join(
-        f"{words.people}–{name} {quote(kappa, as_percent=False)}"
+        f"{words.people}–{name} {words.quote(kappa, as_percent=False)}"
         for name, kappa in zip(names, figures, strict=True)
     )
     title = words.say(
         "사람들끼리 같은 이미지에서 틀리는 정도는 κ = "
-        f"{quote(people.kappa, as_percent=False)}이에요",
+        f"{words.quote(people.kappa, as_percent=False)}이에요",
         f"People fail on the same images as each other with κ = "
-        f"{quote(people.kappa, as_percent=False)}",
+        f"{words.quote(people.kappa, as_percent=False)}",
     )
     bounds = (
         f"{people.lowest:.2f}, {people.highest:.2f}"
@@ -180,7 +182,7 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
     figure.update_xaxes(range=[-3, 103])
     figure.update_yaxes(range=[-3, 103])
     relations = "; ".join(
-        f"{name_model(model.name)} ρ = {quote(model.softness.difficulty, as_percent=False)}"
+        f"{name_model(model.name)} ρ = {words.quote(model.softness.difficulty, as_percent=False)}"
         for model in summary.models
     )
     title = words.say(
@@ -188,7 +190,7 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
         f"Are images that are hard for people hard for models? {relations or 'no model'}",
     )
     divergences = "; ".join(
-        f"{name_model(model.name)} {quote(model.softness.divergence, as_percent=False)}"
+        f"{name_model(model.name)} {words.quote(model.softness.divergence, as_percent=False)}"
         for model in summary.models
     )
     caption = words.say(
@@ -245,9 +247,10 @@ def plot_reliability(summary: Summary, words: Words) -> Chart:
     )
     figure.update_xaxes(range=[0, 103])
     figure.update_yaxes(range=[0, 105])
+    quote_error = partial(words.quote, as_percent=False, digits=3)
     errors = "; ".join(
-        f"{name_model(model.name)} ECE {quote(model.calibration.ece, as_percent=False, digits=3)}, "
-        f"Brier {quote(model.calibration.brier, as_percent=False, digits=3)}"
+        f"{name_model(model.name)} ECE {quote_error(model.calibration.ece)}, "
+        f"Brier {quote_error(model.calibration.brier)}"
         for model in summary.models
     )
     title = words.say(

@@ -18,12 +18,11 @@ from survey.charts.look import (
     list_figures,
     name_model,
     percent,
-    quote,
-    quote_points,
     tell_p,
     to_percent,
 )
 from survey.charts.references import FACEREVIEW, FERPLUS_RATER, REFERENCE_DASHES
+from survey.statistics.figures import Figure
 from survey.statistics.summary import Summary
 
 DODGE = 0.05  # between groups, in steps of the axis
@@ -69,6 +68,7 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
         words.say("사람 수", "people"),
         bargap=0.02,
     )
+    figure.update_yaxes(rangemode="tozero", tickformat="d", nticks=6)
     figure.update_xaxes(range=[0, 100])
     numbers = pd.DataFrame(
         {
@@ -85,18 +85,18 @@ def say_headline(summary: Summary, words: Words) -> str:
     """What a paper would quote: people's mean, the best model's, their difference."""
     people = summary.people
     lead = words.say(
-        f"사람은 평균 {quote(people.mean)}를 맞혔어요",
-        f"People were right in {quote(people.mean)} of answers",
+        f"사람은 평균 {words.quote(people.mean)}를 맞혔어요",
+        f"People were right in {words.quote(people.mean)} of answers",
     )
     if not summary.models:
         return f"{lead}."
     best = max(summary.models, key=lambda model: model.accuracy.value or 0)
     versus = best.versus
     return words.say(
-        f"{lead}. {name_model(best.name)}은(는) {quote(best.accuracy)}, 차이는 "
-        f"{quote_points(versus.difference, words)} ({tell_p(versus.permutation.p)}).",
-        f"{lead}; {name_model(best.name)} in {quote(best.accuracy)}, a difference of "
-        f"{quote_points(versus.difference, words)} ({tell_p(versus.permutation.p)}).",
+        f"{lead}. {name_model(best.name)} 모델은 {words.quote(best.accuracy)}, 차이는 "
+        f"{words.quote_points(versus.difference)} ({tell_p(versus.permutation.p)})예요.",
+        f"{lead}; {name_model(best.name)} in {words.quote(best.accuracy)}, a difference of "
+        f"{words.quote_points(versus.difference)} ({tell_p(versus.permutation.p)}).",
     )
 
 
@@ -214,15 +214,9 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
     lay_out(figure, "", words.say("맞힌 비율 (%)", "right answers (%)"))
     figure.update_yaxes(range=[0, 105])
     figure.update_xaxes(range=[-0.4, 1.4], tickvals=[0, 1], ticktext=places)
-    gap = summary.people.gap
-    title = words.say(
-        f"사람은 공개 이미지를 비공개보다 {quote_points(gap, words)} 더 맞혔어요",
-        f"People did better on public images by {quote_points(gap, words)}",
-    )
-    if gap.value is None:
-        title = str(gap.undefined)
+    title = _tell_gap(summary.people.gap, words)
     beyond = "; ".join(
-        f"{name_model(model.name)} {quote_points(model.gap, words)}" for model in summary.models
+        f"{name_model(model.name)} {words.quote_points(model.gap)}" for model in summary.models
     )
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명이 공개와 비공개 이미지에서 맞힌 비율과 95 % 구간. "
@@ -242,6 +236,22 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
         for who, _, _, _, by_visibility in groups
     )
     return Chart("visibility", title, caption, figure, numbers)
+
+
+def _tell_gap(gap: Figure, words: Words) -> str:
+    """Which set was easier for people, if the interval says that one was."""
+    if gap.value is None or gap.low is None or gap.high is None:
+        return words.quote(gap)
+    told = words.quote_points(gap)
+    if gap.low <= 0 <= gap.high:
+        return words.say(
+            f"공개와 비공개 이미지의 차이는 뚜렷하지 않아요 ({told})",
+            f"No clear difference between public and private images for people ({told})",
+        )
+    return words.say(
+        f"사람은 공개 이미지를 비공개보다 {'더' if gap.value > 0 else '덜'} 맞혔어요 ({told})",
+        f"People did {'better' if gap.value > 0 else 'worse'} on public images ({told})",
+    )
 
 
 def plot_speed(summary: Summary, words: Words) -> Chart:
@@ -269,7 +279,7 @@ def plot_speed(summary: Summary, words: Words) -> Chart:
             f"Quick answers were right in {percent(first.value)}, slow ones in "
             f"{percent(last.value)}",
         )
-    relation = quote(summary.people.time_and_difficulty, as_percent=False)
+    relation = words.quote(summary.people.time_and_difficulty, as_percent=False)
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명 각자의 응답 시간을 다섯으로 나눈 맞힌 비율과 95 % "
         "구간(참여자 "
@@ -350,7 +360,10 @@ def plot_days(days: list[date], words: Words) -> Chart:
         )
     )  # fmt: skip
     lay_out(figure, words.say("날짜 (UTC)", "day (UTC)"), words.say("끝낸 사람", "people finished"))
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero", tickformat="d", nticks=6)
+    figure.update_xaxes(
+        tickformat="%Y-%m-%d", nticks=6, tickvals=None if len(counts) > 6 else counts.index
+    )
     title = words.say(f"{len(days)}명이 끝까지 답했어요", f"{len(days)} people have finished")
     caption = words.say(
         "끝까지 답한 사람의 수, 날짜별 누적.", "Participants who finished, added up by day."

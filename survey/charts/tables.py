@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from survey.charts.look import Words, name_model, percent, quote, quote_points, tell_p
+from survey.charts.look import Words, name_model, percent, tell_p
 from survey.statistics.confusion import Confusion, compute_balanced_accuracy, compute_macro_f1
 from survey.statistics.summary import ModelSummary, Summary
 
@@ -15,14 +15,14 @@ def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
     rows = [
         {
             **_name(words.people, words),
-            **_tell_accuracy(quote(people.mean), people.confusion, words),
+            **_tell_accuracy(words.quote(people.mean), people.confusion, words),
             **_compare(None, words),
-            "κ": quote(people.consistency.kappa, as_percent=False),
-            "α": quote(people.alpha, as_percent=False),
+            "κ": words.quote(people.consistency.kappa, as_percent=False),
+            "α": words.quote(people.alpha, as_percent=False),
         },
         {
             **_name(words.say("사람들의 다수", "majority of people"), words),
-            **_tell_accuracy(quote(people.majority), None, words),
+            **_tell_accuracy(words.quote(people.majority), None, words),
             **_compare(None, words),
             "κ": NONE,
             "α": NONE,
@@ -31,10 +31,10 @@ def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
     rows += [
         {
             **_name(name_model(model.name), words),
-            **_tell_accuracy(quote(model.accuracy), model.confusion, words),
+            **_tell_accuracy(words.quote(model.accuracy), model.confusion, words),
             **_compare(model, words),
-            "κ": quote(model.consistency.kappa, as_percent=False),
-            "α": quote(model.alpha, as_percent=False),
+            "κ": words.quote(model.consistency.kappa, as_percent=False),
+            "α": words.quote(model.alpha, as_percent=False),
         }
         for model in summary.models
     ]
@@ -66,7 +66,7 @@ def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
         return dict.fromkeys(names, NONE)
     versus = model.versus
     values = (
-        quote_points(versus.difference, words),
+        words.quote_points(versus.difference),
         tell_p(versus.permutation.p),
         tell_p(versus.majority.p),
         NONE if versus.percentile is None else f"{versus.percentile:.0f}",
@@ -77,7 +77,7 @@ def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
 def explain_raters(summary: Summary, words: Words) -> str:
     """The caption of the table of raters."""
     n, images = len(summary.people.scores), len(summary.table.images)
-    unsure = quote(summary.people.when_told)
+    unsure = words.quote(summary.people.when_told)
     return words.say(
         f"참여자 {n}명, 이미지 {images}장. 대괄호는 95 % 구간이에요. “모르겠어요”는 틀린 답으로 "
         f"셌고, 빼고 세면 사람은 {unsure}를 맞혔어요. κ는 사람들과의 오류 일관성(Geirhos 2020), "

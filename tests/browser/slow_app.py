@@ -8,14 +8,14 @@ import os
 import app
 from kfer.web import build_routes
 from tests.kfer.fake_recognizer import FakeRecognizer, build_reading
-from tests.survey.samples import build_empty_endpoints
+from tests.survey.samples import build_empty_survey
 
 
 def main() -> None:
     recognizer = FakeRecognizer(
         [build_reading((200, 100, 200, 200))], seconds=float(os.environ["SLOW_SECONDS"])
     )
-    blocks = app.build_app(recognizer, None, build_empty_endpoints())
+    blocks = app.build_app(recognizer, None, *build_empty_survey())
     app.launch(blocks, app.read_settings(os.environ), build_routes(recognizer))
     blocks.block_thread()
 

@@ -30,7 +30,7 @@ from tests.kfer.photo_samples import (
 )
 from tests.processes import find_port
 from tests.servers import AppServer, get, list_files, post, run_app
-from tests.survey.samples import build_empty_endpoints
+from tests.survey.samples import build_empty_survey
 
 pytestmark = pytest.mark.slow
 
@@ -275,7 +275,7 @@ def short_lived(
     monkeypatch.setattr(app, "CACHE_SECONDS", (1, 1))
     recognizer = FakeRecognizer([build_reading((10, 10, 30, 30))])
     port = find_port()
-    blocks = build_app(recognizer, None, build_empty_endpoints())
+    blocks = build_app(recognizer, None, *build_empty_survey())
     settings = Settings("127.0.0.1", port, None, tmp_path / "data")
     launch(blocks, settings, build_routes(recognizer))
     yield f"http://127.0.0.1:{port}", tmp_path / "cache", recognizer

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from kfer.labels import get_taxonomy
 from survey import studies
+from survey.dashboard import Dashboard
 from survey.database import open_database, transaction
 from survey.endpoints import Endpoints
 from survey.links import Signer
@@ -45,9 +46,10 @@ ANSWER = ResponseRecord(
 )
 
 
-def build_empty_endpoints() -> Endpoints:
+def build_empty_survey() -> tuple[Endpoints, Dashboard]:
     """On a database without a study, for apps whose survey nobody opens."""
-    return Endpoints(open_database("sqlite://"), Signer("secret"), lambda: NOW)
+    engine = open_database("sqlite://")
+    return Endpoints(engine, Signer("secret"), lambda: NOW), Dashboard(engine)
 
 
 def draw_jpeg(level: int) -> bytes:

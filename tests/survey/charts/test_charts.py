@@ -1,13 +1,18 @@
 """Every chart in both languages: what it says is what was computed, and its numbers come along."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+import survey.statistics
 from survey.charts import models, people
-from survey.charts.look import Chart, Words, percent
+from survey.charts.look import REASONS, Chart, Words, attach, percent
+from survey.statistics.figures import Figure
 from survey.statistics.summary import Summary, summarize
 from survey.statistics.table import ModelColumn
 from tests.survey.statistics.planted import build, draw, draw_probabilities
@@ -95,3 +100,29 @@ def test_days_are_added_up() -> None:
     chart = people.plot_days(days, Words("en"))
     assert chart.numbers["finished"].tolist() == [1, 3]
     assert chart.title == "3 people have finished"
+
+
+def test_undefined_figures_are_explained_in_korean() -> None:
+    """Every reason that the statistics give, and none that they do not."""
+    sources = (Path(survey.statistics.__file__).parent).glob("*.py")
+    code = "".join(path.read_text(encoding="utf-8") for path in sources)
+    given = set(re.findall(r'(?:explain|_give_none)\(\s*"([^"]+)"', code))
+    assert given == set(REASONS)
+
+
+@pytest.mark.parametrize(
+    ("word", "object_", "into"),
+    [("기쁨", "기쁨을", "기쁨으로"), ("분노", "분노를", "분노로"), ("서울", "서울을", "서울로")],
+)
+def test_korean_particles_fit_the_word(word: str, object_: str, into: str) -> None:
+    assert attach(word, ("을", "를")) == object_
+    assert attach(word, ("으로", "로")) == into
+
+
+def test_a_difference_between_sets_is_claimed_only_where_there_is_one(summary: Summary) -> None:
+    gap = replace(summary.people, gap=Figure(-0.1, -0.15, -0.02, 12))
+    title = people.plot_visibility(replace(summary, people=gap), Words("en")).title
+    assert title == "People did worse on public images (-10.0 [-15.0, -2.0] points)"
+    unclear = replace(summary.people, gap=Figure(-0.1, -0.25, 0.02, 12))
+    title = people.plot_visibility(replace(summary, people=unclear), Words("en")).title
+    assert title.startswith("No clear difference")
