@@ -1,5 +1,6 @@
 """Charts of how alike: confusions, shared errors, hard images, calibration."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -66,7 +67,8 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
             for column, answer in enumerate([*labels.labels, "cannot_tell"])
         ]
     )
-    return Chart("confusion", title, caption, figure, numbers)
+    key = "confusion" if model is None else f"confusion-{re.sub(r'[^\w.]+', '-', model.name)}"
+    return Chart(key, title, caption, figure, numbers)
 
 
 def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) -> tuple[str, str]:
