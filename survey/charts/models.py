@@ -67,8 +67,8 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
             for column, answer in enumerate([*labels.labels, "cannot_tell"])
         ]
     )
-    key = "confusion" if model is None else f"confusion-{re.sub(r'[^\w.]+', '-', model.name)}"
-    return Chart(key, title, caption, figure, numbers)
+    name = re.sub(r"[^\w.]+", "-", model.name if model else "people")
+    return Chart(f"confusion-{name}", title, caption, figure, numbers)
 
 
 def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) -> tuple[str, str]:
