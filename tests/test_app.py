@@ -157,6 +157,7 @@ def test_the_public_endpoints_are_those_of_the_contract() -> None:
     information: Any = build_app(FakeRecognizer(), None, *build_empty_survey()).get_api_info()
     assert set(information["named_endpoints"]) == {
         "/analyze",
+        "/comparison",
         *(
             f"/survey_{step}"
             for step in ("start", "answer", "back", "resume", "result", "withdraw")
