@@ -25,6 +25,7 @@ from kfer.recognizer import Recognizer, locate_bundle
 from survey.dashboard import Dashboard
 from survey.endpoints import Endpoints
 from survey.errors import DatabaseError
+from survey.records import ModelVersion
 from survey.setup import open_survey
 
 FONTS = ["Pretendard", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "sans-serif"]
@@ -159,7 +160,8 @@ def main() -> None:
         recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
         for bundle in recognizer.bundles.values():
             predict = partial(recognizer.predict, model=bundle.identity)
-            study.freeze_demo(predict, bundle.name, bundle.revision)
+            source = bundle.find_head(study.demo_taxonomy).taxonomy.name
+            study.freeze_demo(predict, ModelVersion(bundle.name, bundle.revision, source))
     except DatabaseError as error:  # it may pass, and the page is already in use
         _complain(f"the model's answers to the demo study wait for the next start: {error}", 0)
     except KferError as error:

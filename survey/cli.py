@@ -3,22 +3,22 @@
 The one survey module that may bring in the recogniser; nothing heavy is imported for ``--help``.
 """
 
-import os
-import tomllib
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kfer.errors import KferError
-from kfer.labels import TAXONOMIES, get_taxonomy
+from kfer.labels import TAXONOMIES, get_mapping, get_taxonomy
+from survey.cli_studies import Name, studies_app
+from survey.console import Errors, get_stderr, get_study, now, open_engine
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from kfer.labels import Taxonomy
     from survey.image_sets import Report
+    from survey.records import ModelVersion, StudyRecord
 
 app = typer.Typer(
     help="Run studies in which people label faces: image sets, studies, frozen predictions.",
@@ -27,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-studies_app = typer.Typer(help="List, create and close studies.", no_args_is_help=True)
 app.add_typer(studies_app, name="studies")
 
 TaxonomyName = StrEnum("TaxonomyName", {name: name for name in TAXONOMIES})  # type: ignore[misc]
@@ -38,9 +37,6 @@ SHOWN = 10  # pictures left out that the report names one by one
 class Visibility(StrEnum):
     public = "public"
     private = "private"
-
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice.")]
 
 
 @app.command("import")
@@ -67,12 +63,12 @@ def import_(
     from survey.image_sets import Presentation, import_set, prepare
     from survey.sources import list_entries
 
-    with _Errors():
+    with Errors():
         labels = get_taxonomy(taxonomy)
         presentation = Presentation(size, grey, face)
         excluded = _read_lines(exclude) if exclude else set()
         entries = list_entries(source, labels)
-        with typer.progressbar(length=len(entries), label="pictures", file=_stderr()) as bar:
+        with typer.progressbar(length=len(entries), label="pictures", file=get_stderr()) as bar:
 
             def advance(items: Any) -> Any:
                 for item in items:
@@ -82,118 +78,71 @@ def import_(
             report = prepare(
                 entries, presentation, excluded, _build_cropper() if face else None, advance
             )
-        engine = _open_engine()
+        engine = open_engine()
         _print_report(report, visibility, labels.name, engine)
         if dry_run:
             typer.echo("Nothing was written (--dry-run).")
             return
-        import_set(engine, name, visibility, labels, presentation, report.prepared, _now())
+        import_set(engine, name, visibility, labels, presentation, report.prepared, now())
         typer.echo(f"Imported {len(report.prepared)} pictures as {name!r} ({visibility}).")
-
-
-@studies_app.command("list")
-def list_studies() -> None:
-    """Every version of every study, and how many have finished it."""
-    from survey import store, studies
-    from survey.database import transaction
-
-    with _Errors(), transaction(_open_engine(), writes=False) as session:
-        for study in studies.list_studies(session):
-            state = f"closed {study.closed_at:%Y-%m-%d}" if study.closed_at else "open"
-            finished = len(store.list_scores(session, study))
-            typer.echo(
-                f"{study.name}\tversion {study.version}\t{study.definition.taxonomy}\t"
-                f"{study.definition.size} images\t{state}\t{finished} finished"
-            )
-
-
-@studies_app.command("create")
-def create_study(
-    name: Name,
-    definition: Annotated[
-        Path, typer.Option(help="TOML file: title, consent, taxonomy, size, public_share ...")
-    ],
-    practice: Annotated[
-        str | None, typer.Option(help="Image set for practice; none of its images is in the study.")
-    ] = None,
-    attention: Annotated[
-        str | None, typer.Option(help="Image set whose every image is an attention check.")
-    ] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", help="Image sets to draw from; default: all.")
-    ] = None,
-) -> None:
-    """Draw a balanced choice of images and open the study; of a known name, a new version."""
-    from survey import studies
-    from survey.database import transaction
-    from survey.records import build_definition
-    from survey.sampling import choose_images, choose_practice, plan_counts
-
-    with _Errors():
-        read = build_definition(_read_toml(definition), definition.name)
-        with transaction(_open_engine()) as session:
-
-            def list_images(names: list[str] | None) -> Any:
-                for set_name in names or []:
-                    if not studies.has_image_set(session, set_name):
-                        raise typer.BadParameter(f"there is no image set {set_name!r}")
-                return studies.list_candidates(session, read.taxonomy, names)
-
-            checks = list_images([attention]) if attention else []
-            warm_up = list_images([practice]) if practice else []
-            if not practice and read.practice:
-                raise typer.BadParameter("--practice names the set that practice images come from")
-            aside = {image.id for image in [*checks, *warm_up]}
-            pool = [image for image in list_images(sets) if image.id not in aside]
-            chosen = {
-                "main": choose_images(pool, plan_counts(read), read.seed),
-                "practice": choose_practice(warm_up, read.practice, read.seed),
-                "attention": checks,
-            }
-            ids = {phase: [image.id for image in images] for phase, images in chosen.items()}
-            study = studies.add_study(session, name, read, ids, _now())
-        typer.echo(f"{study.name}: version {study.version} is open, {read.size} images.")
-
-
-@studies_app.command("close")
-def close_study(name: Name) -> None:
-    """Nobody can start or go on any more; answers are kept."""
-    from survey import studies
-    from survey.database import transaction
-
-    with _Errors(), transaction(_open_engine()) as session:
-        study = studies.get_study(session, name)
-        studies.close_study(session, study, _now())
-        typer.echo(f"{name}: version {study.version} is closed.")
 
 
 @app.command()
 def freeze(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="Only its images; default: all of the taxonomy."),
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(envvar="KFER_MODEL", help="A model folder or hf-hub:owner/name[@revision]."),
+        typer.Option(
+            envvar="KFER_MODEL",
+            help="A model folder, hf-hub:owner/name[@revision], or a .csv of another system's "
+            "predictions on a study's images.",
+        ),
     ] = None,
-    taxonomy: Annotated[TaxonomyName, typer.Option(help="Of the sets.")] = KOREAN5,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call the system of a .csv; default: the file's name."),
+    ] = None,
+    taxonomy: Annotated[
+        TaxonomyName, typer.Option(help="Of the sets, where no study is named.")
+    ] = KOREAN5,
 ) -> None:
     """Store a model's answers for every image that has none of it yet."""
-    from survey.freeze import freeze as freeze_images
+    with Errors():
+        engine = open_engine()
+        record = get_study(engine, study) if study else None
+        labels = record.definition.labels if record else get_taxonomy(taxonomy)
+        if model and model.endswith(".csv"):
+            from survey.outside_models import freeze_file
 
-    with _Errors():
-        engine = _open_engine()
-        from kfer.recognizer import Recognizer, locate_bundle
+            if record is None:
+                raise typer.BadParameter("a .csv belongs to a study: freeze STUDY --model FILE.csv")
+            version, done = freeze_file(engine, Path(model), name, record, now())
+        else:
+            version, done = _freeze_model(engine, model, labels, record)
+        typer.echo(f"{version.identity}: {done} predictions frozen.")
+        if version.source and version.source != labels.name:
+            mapping = get_mapping(get_taxonomy(version.source), labels)
+            typer.echo(mapping.describe())
 
-        bundle = locate_bundle(model)
-        recognizer = Recognizer([bundle])
 
-        def advance(starts: Any) -> Any:
-            with typer.progressbar(starts, label="pictures", file=_stderr()) as bar:
-                yield from bar
+@app.command("images")
+def hand_out_images(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study.")],
+    out: Annotated[Path, typer.Option(help="A folder that does not exist yet.")],
+) -> None:
+    """Write a study's images, and a CSV to fill in, for a system that KFER cannot load.
 
-        labels = get_taxonomy(taxonomy)
-        done = freeze_images(
-            engine, recognizer.predict, bundle.name, bundle.revision, labels, _now(), advance
-        )
-        typer.echo(f"{bundle.identity}: {done} predictions frozen.")
+    Keep them as closely as the originals: participants must not see them before they answer.
+    """
+    from survey.outside_models import hand_out
+
+    with Errors():
+        engine = open_engine()
+        count = hand_out(engine, get_study(engine, study), out)
+        typer.echo(f"{count} images and predictions.csv in {out}.")
 
 
 @app.command()
@@ -215,10 +164,10 @@ def export(
     from survey.database import transaction
     from survey.export import check_suffix, save_table, tabulate_predictions, tabulate_responses
 
-    with _Errors():
+    with Errors():
         for path in filter(None, (out, predictions)):
             check_suffix(path)
-        with transaction(_open_engine(), writes=False) as session:
+        with transaction(open_engine(), writes=False) as session:
             study = studies.get_study(session, name, version)
             responses = store.list_responses(session, study)
             flags = store.list_flags(session, study)
@@ -244,44 +193,26 @@ def withdraw(
     """Delete every row of one participant."""
     from survey.participation import withdraw as delete
 
-    with _Errors():
-        typer.echo(f"{delete(_open_engine(), code)} rows deleted.")
+    with Errors():
+        typer.echo(f"{delete(open_engine(), code)} rows deleted.")
 
 
-class _Errors:
-    """Turns what is the input's fault into one line and exit status 1."""
+def _freeze_model(
+    engine: "Engine", reference: str | None, labels: "Taxonomy", study: "StudyRecord | None"
+) -> "tuple[ModelVersion, int]":
+    from kfer.recognizer import Recognizer, locate_bundle
+    from survey.freeze import freeze as freeze_images
+    from survey.records import ModelVersion
 
-    def __enter__(self) -> None:
-        pass
+    def advance(starts: Any) -> Any:
+        with typer.progressbar(starts, label="pictures", file=get_stderr()) as bar:
+            yield from bar
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, KferError):
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _stderr() -> Any:
-    return typer.get_text_stream("stderr")
-
-
-def _open_engine() -> "Engine":
-    from survey.database import locate_database, open_database
-
-    data_dir = Path(os.environ.get("KFER_DATA_DIR") or "data")
-    return open_database(locate_database(os.environ.get("KFER_DATABASE_URL"), data_dir))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    from survey.errors import StudyError
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise StudyError(f"{path}: cannot be read as TOML ({error}).") from None
+    bundle = locate_bundle(reference)
+    source = bundle.find_head(labels).taxonomy.name
+    version = ModelVersion(bundle.name, bundle.revision, source)
+    predict = Recognizer([bundle]).predict
+    return version, freeze_images(engine, predict, version, labels, now(), advance, study)
 
 
 def _read_lines(path: Path) -> set[str]:

@@ -16,7 +16,7 @@ from survey.charts.board import Chapter, draw_board
 from survey.charts.look import Chart, Words
 from survey.charts.people import say_headline
 from survey.charts.references import plot_references
-from survey.charts.tables import explain_raters, tabulate_images, tabulate_raters
+from survey.charts.tables import explain_mappings, explain_raters, tabulate_images, tabulate_raters
 from survey.comparison import (
     ENOUGH_PEOPLE,
     Comparison,
@@ -215,7 +215,9 @@ def _build_page(
         "headline": say_headline(summary, words),
         "models": [model.name for model in summary.models],
         "raters": {
-            "caption": explain_raters(summary, words),
+            "caption": " ".join(
+                [explain_raters(summary, words), *explain_mappings(summary, words)]
+            ),
             "columns": list(raters.columns),
             "rows": raters.to_numpy().tolist(),
             "csv": write_csv(raters),

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from kfer.labels import Taxonomy
 from survey import studies
 from survey.database import transaction
+from survey.records import ModelVersion, StudyRecord
 
 BATCH = 16
 # Pictures -> probabilities by canonical label, in the taxonomy asked for.
@@ -19,18 +20,18 @@ Predict = Callable[[Sequence[Picture.Image], Taxonomy], Sequence[Mapping[str, fl
 def freeze(
     engine: Engine,
     predict: Predict,
-    model: str,
-    revision: str,
+    model: ModelVersion,
     taxonomy: Taxonomy,
     now: datetime,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+    study: StudyRecord | None = None,
 ) -> int:
-    """Predict every image of that taxonomy that has no prediction of the model yet; how many.
+    """Predict every image of the taxonomy, or of a study, that the model has none of; how many.
 
     Stored batch by batch: what is interrupted goes on where it was.
     """
     with transaction(engine, writes=False) as session:
-        missing = studies.list_unpredicted(session, taxonomy.name, model, revision)
+        missing = studies.list_unpredicted(session, taxonomy.name, model, study)
     for start in progress(range(0, len(missing), BATCH)):
         ids = missing[start : start + BATCH]
         with transaction(engine, writes=False) as session:
@@ -38,7 +39,7 @@ def freeze(
         answers = predict(pictures, taxonomy)
         with transaction(engine) as session:
             studies.add_predictions(
-                session, dict(zip(ids, answers, strict=True)), model, revision, taxonomy.name, now
+                session, dict(zip(ids, answers, strict=True)), model, taxonomy.name, now
             )
     return len(missing)
 

@@ -203,7 +203,10 @@ class Response(Base):
 
 
 class FrozenPrediction(Base):
-    """A model's answer on a survey image, kept with the model's revision."""
+    """A model's answer on a survey image, kept with the model's revision.
+
+    ``source`` is the taxonomy that the model itself answers in; unknown in the oldest rows.
+    """
 
     __tablename__ = "frozen_prediction"
     __table_args__ = (UniqueConstraint("image_id", "model", "revision", "taxonomy"),)
@@ -213,6 +216,7 @@ class FrozenPrediction(Base):
     model: Mapped[str] = mapped_column(String(200))
     revision: Mapped[str] = mapped_column(String(64))
     taxonomy: Mapped[str] = mapped_column(String(40))
+    source: Mapped[str | None] = mapped_column(String(40))
     probabilities: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 

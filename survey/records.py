@@ -215,12 +215,29 @@ class FlagRecord:
 
 
 @dataclass(frozen=True)
+class ModelVersion:
+    """A model that answers are frozen of; ``source`` is the taxonomy it answers in by itself."""
+
+    name: str
+    revision: str
+    source: str | None
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}@{self.revision}"
+
+
+@dataclass(frozen=True)
 class ModelAnswer:
-    """What one model (name and revision) said of one image: probabilities by label."""
+    """What one model (name and revision) said of one image: probabilities by label.
+
+    ``source``: see ModelVersion.
+    """
 
     model: str
     image_id: str
     probabilities: Mapping[str, float]
+    source: str | None = None
 
     @property
     def label(self) -> str:

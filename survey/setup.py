@@ -7,12 +7,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from kfer.labels import Taxonomy
 from survey.dashboard import Dashboard
 from survey.database import locate_database, open_database
 from survey.demo_study import ensure_demo_study, load_demo_definition
 from survey.endpoints import Endpoints
 from survey.freeze import Predict, freeze
 from survey.links import Signer, load_secret
+from survey.records import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,13 @@ class Survey:
     dashboard: Dashboard
     tell_time: Callable[[], datetime]
 
-    def freeze_demo(self, predict: Predict, model: str, revision: str) -> int:
+    @property
+    def demo_taxonomy(self) -> Taxonomy:
+        return load_demo_definition().labels
+
+    def freeze_demo(self, predict: Predict, model: ModelVersion) -> int:
         """A model's answers on the demo study's images; from the second start on there are none."""
-        taxonomy = load_demo_definition().labels
-        return freeze(self.engine, predict, model, revision, taxonomy, self.tell_time())
+        return freeze(self.engine, predict, model, self.demo_taxonomy, self.tell_time())
 
 
 def open_survey(

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from survey.errors import StudyError
 from survey.models import FrozenPrediction, Image, ImageSet, Study, StudyImage
-from survey.records import Candidate, ModelAnswer, StudyDefinition, StudyRecord
+from survey.records import Candidate, ModelAnswer, ModelVersion, StudyDefinition, StudyRecord
 
 _CANDIDATES = (  # the columns of a Candidate
     select(Image.id, ImageSet.visibility, Image.label, Image.person)
@@ -154,48 +154,54 @@ def find_jpeg(session: Session, image_id: str) -> bytes | None:
     return session.scalar(select(Image.jpeg).where(Image.id == image_id))
 
 
-def list_unpredicted(session: Session, taxonomy: str, model: str, revision: str) -> list[str]:
-    """Images of sets in that taxonomy without a prediction of that model, by id."""
-    predicted = _select_predicted(taxonomy, model, revision)
+def list_unpredicted(
+    session: Session, taxonomy: str, model: ModelVersion, study: StudyRecord | None = None
+) -> list[str]:
+    """Ids of the images, of one study or of all, that a model has not answered yet."""
     query = (
         select(Image.id)
         .join(ImageSet)
-        .where(ImageSet.taxonomy == taxonomy, Image.id.not_in(predicted))
+        .where(ImageSet.taxonomy == taxonomy, Image.id.not_in(_select_predicted(taxonomy, model)))
         .order_by(Image.id)
     )
+    if study is not None:
+        own = select(StudyImage.image_id).where(StudyImage.study_id == study.id)
+        query = query.where(Image.id.in_(own))
     return list(session.scalars(query))
 
 
 def add_predictions(
     session: Session,
     answers: Mapping[str, Mapping[str, float]],
-    model: str,
-    revision: str,
+    model: ModelVersion,
     taxonomy: str,
     now: datetime,
-) -> None:
+) -> int:
     """``answers`` are probabilities by label, by image. What another was quicker with is kept."""
-    predicted = _select_predicted(taxonomy, model, revision)
+    predicted = _select_predicted(taxonomy, model)
     there = set(session.scalars(predicted.where(FrozenPrediction.image_id.in_(list(answers)))))
-    session.add_all(
+    added = [
         FrozenPrediction(
             image_id=image_id,
-            model=model,
-            revision=revision,
+            model=model.name,
+            revision=model.revision,
             taxonomy=taxonomy,
+            source=model.source,
             probabilities=dict(probabilities),
             created_at=now,
         )
         for image_id, probabilities in answers.items()
         if image_id not in there
-    )
+    ]
+    session.add_all(added)
+    return len(added)
 
 
-def _select_predicted(taxonomy: str, model: str, revision: str) -> Select[str]:
+def _select_predicted(taxonomy: str, model: ModelVersion) -> Select[str]:
     """Ids of the images that a model has answered in a taxonomy."""
     return select(FrozenPrediction.image_id).where(
-        FrozenPrediction.model == model,
-        FrozenPrediction.revision == revision,
+        FrozenPrediction.model == model.name,
+        FrozenPrediction.revision == model.revision,
         FrozenPrediction.taxonomy == taxonomy,
     )
 
@@ -208,6 +214,7 @@ def list_model_answers(session: Session, study: StudyRecord) -> list[ModelAnswer
             FrozenPrediction.revision,
             FrozenPrediction.image_id,
             FrozenPrediction.probabilities,
+            FrozenPrediction.source,
         )
         .join(StudyImage, StudyImage.image_id == FrozenPrediction.image_id)
         .where(
@@ -218,8 +225,8 @@ def list_model_answers(session: Session, study: StudyRecord) -> list[ModelAnswer
         .order_by(FrozenPrediction.id)
     )
     return [
-        ModelAnswer(f"{model}@{revision}", image_id, probabilities)
-        for model, revision, image_id, probabilities in session.execute(query)
+        ModelAnswer(f"{model}@{revision}", image_id, probabilities, source)
+        for model, revision, image_id, probabilities, source in session.execute(query)
     ]
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from kfer.labels import get_mapping, get_taxonomy
 from survey.charts.look import Words, name_model, percent, tell_p
 from survey.statistics.confusion import Confusion, compute_balanced_accuracy, compute_macro_f1
 from survey.statistics.summary import ModelSummary, Summary
@@ -87,6 +88,27 @@ def explain_raters(summary: Summary, words: Words) -> str:
         "people (Geirhos 2020), α is Krippendorff's; in a model's row, with the model as one more "
         "rater.",
     )
+
+
+def explain_mappings(summary: Summary, words: Words) -> list[str]:
+    """A sentence for every model whose own labels are others than those of the study."""
+    labels = summary.table.labels
+    sentences = []
+    for model in summary.models:
+        if model.source is None or model.source == labels.name:
+            continue
+        mapping = get_mapping(get_taxonomy(model.source), labels)
+        changed = ", ".join(f"{old}→{new}" for old, new in mapping.table.items() if old != new)
+        missing = ", ".join(mapping.unreachable)
+        never = f"; {missing}은(는) 답할 수 없어요" if missing else ""
+        sentences.append(
+            words.say(
+                f"{name_model(model.name)}의 답은 {model.source}에서 옮긴 근사예요: "
+                f"{changed}{never}.",
+                f"{name_model(model.name)}: {mapping.describe()}",
+            )
+        )
+    return sentences
 
 
 def tabulate_images(summary: Summary, words: Words) -> pd.DataFrame:

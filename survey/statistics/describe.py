@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from kfer.labels import Taxonomy, get_mapping, get_taxonomy
 from survey.statistics.confusion import (
     Confusion,
     compute_balanced_accuracy,
@@ -20,7 +21,10 @@ def describe_summary(summary: Summary) -> dict[str, Any]:
         "images": len(summary.table.images),
         "people": _describe_people(summary.people, len(summary.table.images)),
         "models": {
-            model.name: _describe_model(model, len(summary.table.images))
+            model.name: {
+                "approximation": describe_mapping(model.source, summary.table.labels),
+                **_describe_model(model, len(summary.table.images)),
+            }
             for model in summary.models
         },
     }
@@ -32,6 +36,13 @@ def scale(figure: Figure, factor: float) -> Figure:
         return figure
     low, high = (None if end is None else end * factor for end in (figure.low, figure.high))
     return Figure(figure.value * factor, low, high, figure.n)
+
+
+def describe_mapping(source: str | None, labels: Taxonomy) -> str | None:
+    """What a model's own labels were taken for; None where they are those of the study."""
+    if source is None or source == labels.name:
+        return None
+    return get_mapping(get_taxonomy(source), labels).describe()
 
 
 def _describe_people(people: PeopleSummary, images: int) -> dict[str, Any]:

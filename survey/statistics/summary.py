@@ -71,9 +71,13 @@ class PeopleSummary:
 
 @dataclass(frozen=True, eq=False)
 class ModelSummary:
-    """One model on the same images. ``gap`` is its public-private gap minus that of people."""
+    """One model on the same images. ``gap`` is its public-private gap minus that of people.
+
+    ``source`` is the taxonomy it answers in by itself, where that is known.
+    """
 
     name: str
+    source: str | None
     answers: NDArray[np.int16]
     accuracy: Figure
     by_label: dict[str, Figure]
@@ -145,6 +149,7 @@ def _summarize_model(
     right = model.answers == table.truth
     return ModelSummary(
         name=model.name,
+        source=model.source,
         answers=model.answers,
         accuracy=score_model(table, model.answers),
         by_label=_score_parts(

@@ -90,10 +90,14 @@ class AnswerTable:
 
 @dataclass(frozen=True, eq=False)
 class ModelColumn:
-    """One model's probabilities (I, K) for the images of a table, in its order."""
+    """One model's probabilities (I, K) for the images of a table, in its order.
+
+    ``source`` is the taxonomy the model answers in by itself, where that is known.
+    """
 
     name: str
     probabilities: NDArray[np.float64]
+    source: str | None = None
 
     @cached_property
     def answers(self) -> NDArray[np.int16]:
@@ -139,8 +143,10 @@ def build_table(
 def align_models(table: AnswerTable, answers: Iterable[ModelAnswer]) -> list[ModelColumn]:
     """Every model that has answered all images of the table, by name; the others are left out."""
     said: dict[str, dict[str, Mapping[str, float]]] = {}
+    sources: dict[str, str | None] = {}
     for answer in answers:
         said.setdefault(answer.model, {})[answer.image_id] = answer.probabilities
+        sources[answer.model] = answer.source
     return [
         ModelColumn(
             model,
@@ -151,6 +157,7 @@ def align_models(table: AnswerTable, answers: Iterable[ModelAnswer]) -> list[Mod
                 ],
                 dtype=np.float64,
             ).reshape(len(table.images), len(table.labels.labels)),
+            sources[model],
         )
         for model, by_image in sorted(said.items())
         if set(table.images) <= set(by_image)

@@ -21,6 +21,7 @@ from survey.dashboard_web import PLOTLY_PATH, build_routes
 from survey.database import transaction
 from survey.errors import StudyError, TokenError
 from survey.export import COLUMNS
+from survey.records import ModelVersion
 from survey.shared_results import SharedResults
 from survey.statistics.quality import RULES
 from tests.survey.conftest import NOW
@@ -42,7 +43,9 @@ def study(engine: Engine) -> list[int]:
             answers = {
                 image.id: sure | {image.label if all_right else LABELS[0]: 0.8} for image in images
             }
-            studies.add_predictions(session, answers, name, "1", "korean5", NOW)
+            studies.add_predictions(
+                session, answers, ModelVersion(name, "1", "korean5"), "korean5", NOW
+            )
     return simulate(engine, "small", ACCURACIES)
 
 
@@ -223,7 +226,7 @@ def test_whatever_a_comparison_is_made_of_changes_it(engine: Engine) -> None:
         record = studies.get_study(session, "small")
         images = studies.list_study_images(session, record, "main")
         answers = {image.id: dict.fromkeys(LABELS, 0.2) for image in images}
-        studies.add_predictions(session, answers, "new", "1", "korean5", NOW)
+        studies.add_predictions(session, answers, ModelVersion("new", "1", None), "korean5", NOW)
     expect_change()
     with transaction(engine) as session:
         studies.close_study(session, record, NOW)
@@ -301,6 +304,25 @@ def test_plotly_comes_with_the_app_packed(client: TestClient) -> None:
     assert "immutable" in response.headers["cache-control"]
     assert int(response.headers["content-length"]) < len(response.content) / 2
     assert b"plotly.js" in response.content[:200]
+
+
+def test_a_model_of_other_labels_is_called_an_approximation(engine: Engine) -> None:
+    record = add_study(engine)
+    with transaction(engine) as session:
+        images = studies.list_study_images(session, record, "main")
+        answers = {image.id: dict.fromkeys(LABELS, 0.2) for image in images}
+        for name, source in (("own", "korean5"), ("mapped", "ferplus8"), ("old", None)):
+            version = ModelVersion(name, "1", source)
+            studies.add_predictions(session, answers, version, "korean5", NOW)
+    simulate(engine, "small", ACCURACIES)
+    dashboard = Dashboard(engine)
+    models = dashboard.describe("small")["models"]
+    assert [models[f"{name}@1"]["approximation"] for name in ("own", "old")] == [None, None]
+    assert "ferplus8 is shown as korean5, an approx" in models["mapped@1"]["approximation"]
+    caption = dashboard.show("small")["raters"]["caption"]
+    assert "mapped의 답은 ferplus8에서 옮긴 근사예요: " in caption
+    assert "놀람→당황" in caption
+    assert "own의 답은" not in caption
 
 
 def test_a_definition_in_one_language_is_titled_in_it(engine: Engine) -> None:

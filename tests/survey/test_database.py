@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from survey.comparison import Filters, compare_study, read_study
 from survey.database import build_engine, open_database, transaction
 from survey.errors import DatabaseError
 from survey.models import Base, ImageSet, Participant
+from survey.statistics.describe import describe_summary
 from tests.survey.conftest import NOW
 
 
@@ -77,7 +80,7 @@ def test_a_database_of_a_newer_kfer_is_left_alone(database_url: str) -> None:
     with transaction(engine) as session:
         session.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
     engine.dispose()
-    with pytest.raises(DatabaseError, match=r"newer KFER \(schema ffff\).*knows up to 0001"):
+    with pytest.raises(DatabaseError, match=r"newer KFER \(schema ffff\).*knows up to 0002"):
         open_database(database_url)
 
 
@@ -236,3 +239,32 @@ def test_an_address_that_leads_nowhere_is_explained(url: str, message: str) -> N
 
 def test_plain_postgresql_addresses_get_the_driver_that_is_installed() -> None:
     assert build_engine("postgresql://me@host/x").driver == "psycopg"
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """``schemas/0001.sql``: a small study, two people who finished it, a model's answers."""
+    path = tmp_path / "old.sqlite"
+    script = (Path(__file__).parent / "schemas" / "0001.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+        tables = [name for (name,) in connection.execute(LIST_TABLES)]
+        before = {name: count_rows(connection, name) for name in tables}
+    engine = open_database(f"sqlite:///{path}")
+    comparison = compare_study(read_study(engine, "small"), Filters(), may_see_all=True)
+    assert comparison.summary is not None
+    figures = describe_summary(comparison.summary)
+    assert figures["people"]["mean_score"]["value"] == pytest.approx((5 + 8) / 2)
+    assert figures["models"]["model@1"]["score"]["value"] == 10
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as connection:
+        assert {name: count_rows(connection, name) for name in tables} == before
+        sources = connection.execute("SELECT DISTINCT source FROM frozen_prediction").fetchall()
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert sources == [(None,)]
+
+
+LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+
+
+def count_rows(connection: sqlite3.Connection, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])

@@ -18,7 +18,7 @@ from survey.errors import ParticipationError
 from survey.freeze import freeze
 from survey.links import Signer
 from survey.models import FrozenPrediction, Image, ImageSet, Study
-from survey.records import ModelAnswer, StudyDefinition
+from survey.records import ModelAnswer, ModelVersion, StudyDefinition
 from survey.results import build_result
 from tests.survey.conftest import NOW
 from tests.survey.samples import ANSWER, LABELS, SMALL, TEXTS, add_study
@@ -84,9 +84,9 @@ def list_predictions(engine: Engine) -> list[FrozenPrediction]:
 
 def test_predictions_are_frozen_once_per_revision(engine: Engine) -> None:
     add_study(engine)
-    assert freeze(engine, read_brightness, "m", "1", KOREAN5, NOW) == 15
-    assert freeze(engine, read_brightness, "m", "1", KOREAN5, NOW) == 0
-    assert freeze(engine, read_brightness, "m", "2", KOREAN5, NOW) == 15
+    assert freeze(engine, read_brightness, ModelVersion("m", "1", "korean5"), KOREAN5, NOW) == 15
+    assert freeze(engine, read_brightness, ModelVersion("m", "1", "korean5"), KOREAN5, NOW) == 0
+    assert freeze(engine, read_brightness, ModelVersion("m", "2", "korean5"), KOREAN5, NOW) == 15
     rows = list_predictions(engine)
     assert Counter(row.revision for row in rows) == {"1": 15, "2": 15}
     assert all(sum(row.probabilities.values()) == pytest.approx(1) for row in rows)
@@ -104,9 +104,9 @@ def test_freezing_goes_on_where_it_was_interrupted(engine: Engine) -> None:
         return read_brightness(pictures, taxonomy)
 
     with pytest.raises(RuntimeError, match="out of power"):
-        freeze(engine, fail_second, "m", "1", KOREAN5, NOW)
+        freeze(engine, fail_second, ModelVersion("m", "1", "korean5"), KOREAN5, NOW)
     assert len(list_predictions(engine)) == 16
-    assert freeze(engine, fail_second, "m", "1", KOREAN5, NOW) == 14
+    assert freeze(engine, fail_second, ModelVersion("m", "1", "korean5"), KOREAN5, NOW) == 14
     assert calls == [16, 14, 14]
 
 
@@ -130,7 +130,7 @@ def answer_rightly(engine: Engine, endpoints: Endpoints, wrong: int = 0) -> tupl
 
 def test_the_last_answer_brings_the_result(engine: Engine) -> None:
     add_study(engine)
-    freeze(engine, read_brightness, "m", "1", KOREAN5, NOW)
+    freeze(engine, read_brightness, ModelVersion("m", "1", "korean5"), KOREAN5, NOW)
     endpoints = Endpoints(engine, Signer("secret"), lambda: NOW)
     results = []
     for wrong in (0, 10, 3, 4, 2):
