@@ -186,6 +186,45 @@ def export(
             typer.echo(f"{len(answers)} frozen predictions in {predictions}.")
 
 
+class Format(StrEnum):
+    html = "html"
+    pdf = "pdf"
+
+
+class Language(StrEnum):
+    ko = "ko"
+    en = "en"
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study.")],
+    output: Annotated[Path, typer.Option(help="Where the report goes.")],
+    kind: Annotated[
+        Format, typer.Option("--format", help="pdf needs an installed Chromium.")
+    ] = Format.html,
+    language: Annotated[Language, typer.Option(help="Of the report.")] = Language.ko,
+    version: Annotated[
+        int | None, typer.Option(help="Of the study; default: the latest version.")
+    ] = None,
+) -> None:
+    """Write the whole comparison as one file that needs no server and no network."""
+    from survey.charts.look import Words
+    from survey.comparison import Filters, compare_study, read_study
+    from survey.export import save_file
+    from survey.report import build_report, print_pdf
+
+    with Errors():
+        data = read_study(open_engine(), study, version)
+        comparison = compare_study(data, Filters(), may_see_all=True)
+        html = build_report(comparison, Words(language), now())
+        if kind is Format.pdf:
+            print_pdf(html, output)
+        else:
+            save_file(html.encode(), output)
+        typer.echo(f"{study}: {comparison.people} participants, in {output}.")
+
+
 @app.command()
 def withdraw(
     code: Annotated[str, typer.Argument(metavar="CODE", help="The participant's code.")],

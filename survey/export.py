@@ -132,7 +132,8 @@ def encode_table(table: pd.DataFrame, suffix: str) -> bytes:
     CSV opens in a spreadsheet: UTF-8 with its mark, and no cell that would be a formula.
     Raises StudyError for another kind of file.
     """
-    check_suffix(Path(f"table{suffix}"))
+    if suffix not in SUFFIXES:
+        raise StudyError(f"Unknown kind of file {suffix!r}; allowed are {' and '.join(SUFFIXES)}.")
     file = io.BytesIO()
     if suffix == ".csv":
         texts = table.select_dtypes(["object", "str"]).columns
@@ -145,11 +146,15 @@ def encode_table(table: pd.DataFrame, suffix: str) -> bytes:
 
 
 def save_table(table: pd.DataFrame, path: Path) -> None:
+    """Raises StudyError where that cannot be done."""
+    save_file(encode_table(table, path.suffix), path)
+
+
+def save_file(data: bytes, path: Path) -> None:
     """Written beside, then put in its place. Raises StudyError where that cannot be done."""
-    check_suffix(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(encode_table(table, path.suffix))
+        temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
         raise StudyError(f"{path}: cannot be written ({error.strerror}).") from None

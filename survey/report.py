@@ -1,0 +1,232 @@
+"""The whole comparison as one page that needs no server and no network, and as PDF."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from plotly.offline import get_plotlyjs
+
+from kfer import __version__
+from survey.charts.board import draw_board
+from survey.charts.look import FONT, Words
+from survey.charts.people import say_headline
+from survey.charts.tables import (
+    explain_mappings,
+    explain_raters,
+    tabulate_images,
+    tabulate_raters,
+)
+from survey.comparison import ENOUGH_PEOPLE, Comparison
+from survey.errors import StudyError
+from survey.export import name_image, save_file
+from survey.statistics.summary import Summary
+
+TEMPLATES = Path(__file__).parent / "templates"
+LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "plotly")
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE_SECONDS = 120
+
+
+def build_report(comparison: Comparison, words: Words, now: datetime) -> str:
+    """HTML. Raises StudyError where there is nothing to report."""
+    summary = comparison.summary
+    if summary is None:
+        raise StudyError(f"{comparison.study.name}: nothing to report. {comparison.withheld}")
+    chapters = draw_board(summary, comparison.days, words)
+    charts = [chart for chapter in chapters for chart in chapter.charts]
+    figures = {chart.key: json.loads(chart.figure.to_json()) for chart in charts}
+    definition = comparison.study.definition
+    title = definition.title.get(words.language) or next(iter(definition.title.values()))
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    return environment.get_template("report.html").render(
+        language=words.language,
+        title=title,
+        font=FONT,
+        plotly=get_plotlyjs(),
+        facts=_tell_facts(comparison, summary, words, now),
+        notes=_list_notes(comparison, words),
+        headline=say_headline(summary, words),
+        chapters=[
+            {
+                "key": chapter.key,
+                "title": chapter.title,
+                "charts": [
+                    {
+                        "key": chart.key,
+                        "title": chart.title,
+                        "caption": chart.caption,
+                        "height": figures[chart.key]["layout"]["height"],
+                    }
+                    for chart in chapter.charts
+                ],
+            }
+            for chapter in chapters
+        ],
+        figures=figures,
+        raters=_to_html(tabulate_raters(summary, words)),
+        raters_caption=" ".join(
+            [explain_raters(summary, words), *explain_mappings(summary, words)]
+        ),
+        images=_to_html(_name_columns(tabulate_images(summary, words), words)),
+        words={
+            "raters": words.say("한눈에 보기", "At a glance"),
+            "images": words.say("이미지마다, 어려운 것부터", "Image by image, the hardest first"),
+            "methods": words.say("방법", "Methods"),
+        },
+        methods=list_methods(words),
+        versions=_tell_versions(),
+    )
+
+
+def _tell_facts(comparison: Comparison, summary: Summary, words: Words, now: datetime) -> str:
+    study, days = comparison.study, comparison.days
+    period = f"{min(days)} – {max(days)}"
+    return words.say(
+        f"연구 {study.name}, {study.version}판 · 끝낸 사람 {comparison.finished}명, 참여 중 "
+        f"{comparison.unfinished}명 · 이미지 {len(summary.table.images)}장 · 모은 날 {period} · "
+        f"만든 날 {now:%Y-%m-%d %H:%M} UTC",
+        f"Study {study.name}, version {study.version} · {comparison.finished} finished, "
+        f"{comparison.unfinished} not · {len(summary.table.images)} images · collected {period} · "
+        f"made {now:%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def _list_notes(comparison: Comparison, words: Words) -> list[str]:
+    notes = []
+    if comparison.study.definition.demo:
+        notes.append(
+            words.say(
+                "체험용 설문의 답이에요. 연구 결과로 쓰지 마세요.",
+                "Answers to the demonstration: no result to build on.",
+            )
+        )
+    if comparison.finished < ENOUGH_PEOPLE:
+        notes.append(
+            words.say(
+                f"{ENOUGH_PEOPLE}명보다 적은 사람의 답이라 한 사람 한 사람이 드러날 수 있어요. "
+                "밖으로 내보내지 마세요.",
+                f"Fewer than {ENOUGH_PEOPLE} people: figures may tell about single persons. Do not "
+                "pass this report on.",
+            )
+        )
+    return notes
+
+
+def list_methods(words: Words) -> list[str]:
+    """How every figure came about, to be quoted."""
+    return [
+        words.say(
+            "맞힌 비율: “모르겠어요”는 틀린 답. 사람 평균의 95 % 구간은 참여자와 이미지를 함께 "
+            "다시 뽑은 부트스트랩(Owen 2007), 모델과 한 사람의 구간은 Wilson(1927).",
+            "Accuracy: “cannot tell” counts as wrong. The 95 % interval of people's mean is a "
+            "bootstrap over participants and images (Owen 2007); of a model or one person, "
+            "Wilson's (1927).",
+        ),
+        words.say(
+            "모델과 사람: 같은 이미지에서의 차이와 부트스트랩 구간, 이미지에 대한 순열 검정, "
+            "사람들의 다수에 대한 정확 McNemar 검정. p값은 여러 비교에 맞춰 고치지 않았어요.",
+            "Model against people: difference on the same images with its bootstrap interval, a "
+            "permutation test over images, exact McNemar against the people's majority. p values "
+            "are not corrected for several comparisons.",
+        ),
+        words.say(
+            "오류 일관성 κ(Geirhos 외 2020)와 이미지 부트스트랩 구간(Klein 외 2025); "
+            "Krippendorff의 α, Fleiss의 κ; 반복 이미지에서 자신과의 Cohen κ.",
+            "Error consistency κ (Geirhos et al. 2020) with a bootstrap over images (Klein et al. "
+            "2025); Krippendorff's α, Fleiss' κ; Cohen's κ with oneself on repeats.",
+        ),
+        words.say(
+            "공개와 비공개: 차이의 차이와 참여자·이미지 부트스트랩 구간.",
+            "Public against private: difference of differences, bootstrap over participants and "
+            "images.",
+        ),
+        words.say(
+            "모델의 확률: 구간 10개의 ECE, Brier 점수, 사람의 답 분포와의 KL(비트)과 "
+            "Spearman 상관.",
+            "A model's probabilities: ECE over 10 bins, Brier score, divergence from people's "
+            "answers (KL, bits) and Spearman's correlation.",
+        ),
+        words.say(
+            "모의 실험 1,000번에서 사람 평균의 95 % 구간은 40명이면 94.0–96.7 %, 12명이면 "
+            "93.3–96.8 %의 경우에 참값을 담았어요.",
+            "In 1,000 simulated studies the 95 % intervals held the true value in 94.0 to 96.7 % "
+            "of cases with 40 people, in 93.3 to 96.8 % with 12.",
+        ),
+        words.say(
+            "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시만 하고 빼지 않았어요.",
+            "Doubtful participations (too fast, one answer only, ...) are flagged, not left out.",
+        ),
+    ]
+
+
+def _tell_versions() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return f"KFER {__version__}; {libraries}."
+
+
+def _name_columns(images: pd.DataFrame, words: Words) -> pd.DataFrame:
+    """The table of images with headings in words and values short enough to print."""
+    names = {
+        "image": words.say("이미지", "image"),
+        "label": words.say("정답", "truth"),
+        "visibility": words.say("모음", "set"),
+        "answers": words.say("답", "answers"),
+        "people_right": words.say("맞힌 사람", "people right"),
+        "entropy_bits": words.say("엇갈림 (비트)", "entropy (bits)"),
+    }
+    short = images.assign(
+        image=[name_image(image) for image in images["image"]],
+        visibility=[words.name_visibility(each) for each in images["visibility"]],
+    )
+    return short.round(2).rename(columns=names).rename(columns=_shorten_model)
+
+
+def _shorten_model(column: str) -> str:
+    """ "NAME@REVISION answer" without the revision."""
+    name, _, rest = column.partition("@")
+    return f"{name} {rest.partition(' ')[2]}" if rest else column
+
+
+def _to_html(table: pd.DataFrame) -> str:
+    """Escaped."""
+    return str(table.to_html(index=False, border=0, na_rep="–"))
+
+
+def print_pdf(html: str, path: Path, programs: Sequence[str] = CHROMIUMS) -> None:
+    """Raises StudyError without a Chromium, or when it fails."""
+    program = next(filter(None, map(shutil.which, programs)), None)
+    if program is None:
+        raise StudyError(
+            f"--format pdf needs an installed Chromium (looked for {', '.join(programs)}); install "
+            "one, or make HTML and print it from a browser."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        page, made = Path(folder) / "report.html", Path(folder) / "report.pdf"
+        page.write_text(html, encoding="utf-8")
+        command = [
+            program, "--headless", "--disable-gpu", "--no-pdf-header-footer",
+            f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}",
+            "--virtual-time-budget=20000", page.as_uri(),
+        ]  # fmt: skip
+        if os.geteuid() == 0:  # Chromium's sandbox refuses to run as root
+            command.insert(1, "--no-sandbox")
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=PATIENCE_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise StudyError(f"{program} has not ended after {PATIENCE_SECONDS} s.") from None
+        if not made.exists():
+            raise StudyError(
+                f"{program} made no PDF (status {done.returncode}): "
+                f"{done.stderr.decode(errors='replace')[-300:]}"
+            )
+        save_file(made.read_bytes(), path)
