@@ -1,6 +1,7 @@
 """What a participant does in the browser, step by step, and what of it is in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from playwright.sync_api import Page, expect
@@ -22,20 +23,21 @@ def open_tab(page: Page) -> None:
     expect(page.locator(".kfer-survey-page")).to_be_visible()
 
 
-def press_primary(page: Page) -> None:
-    page.locator(".kfer-survey .kfer-buttons .kfer-primary").click()
+def press_primary(page: Page, tap: bool = False) -> None:
+    button = page.locator(".kfer-survey .kfer-buttons .kfer-primary")
+    button.tap() if tap else button.click()
 
 
 def expect_screen(page: Page, name: str) -> None:
     expect(page.locator(f".kfer-survey[data-screen={name}]")).to_be_visible()
 
 
-def go_to_practice(page: Page) -> None:
+def go_to_practice(page: Page, tap: bool = False) -> None:
     open_tab(page)
     page.locator(".kfer-agree input").check()
     for screen in ("consent", "background", "instructions", "practice"):
         expect_screen(page, screen)
-        press_primary(page)
+        press_primary(page, tap)
         page.wait_for_function(
             "screen => document.querySelector('.kfer-survey').dataset.screen !== screen", arg=screen
         )
@@ -54,8 +56,21 @@ def read_progress(page: Page) -> str:
 
 def answer_by_key(page: Page, key: str, stop_at: Sequence[str] = ()) -> str:
     """Answers, and goes on through feedback, beginning and rests; the screen that follows."""
+    go_on = partial(page.keyboard.press, "Enter")
+    return _answer(page, partial(page.keyboard.press, key), go_on, stop_at)
+
+
+def answer_by_tap(page: Page, option: str) -> str:
+    """As ``answer_by_key``, by touch alone."""
+    primary = page.locator(".kfer-survey .kfer-primary:visible")
+    return _answer(page, page.locator(f"[data-option={option}]").tap, primary.tap, ())
+
+
+def _answer(
+    page: Page, give: Callable[[], None], go_on: Callable[[], None], stop_at: Sequence[str]
+) -> str:
     before = wait_until_ready(page)
-    page.keyboard.press(key)
+    give()
     page.wait_for_function(
         "before => document.querySelector('.kfer-feedback') || (" + NEXT + ")(before)", arg=before
     )
@@ -63,7 +78,7 @@ def answer_by_key(page: Page, key: str, stop_at: Sequence[str] = ()) -> str:
         screen = page.locator(".kfer-survey").get_attribute("data-screen") or ""
         told = page.locator(".kfer-feedback").count() > 0
         if told or (screen in ("main", "rest") and screen not in stop_at):
-            page.keyboard.press("Enter")
+            go_on()
             page.wait_for_function(
                 """screen => document.querySelector(".kfer-survey").dataset.screen !== screen
                   || !document.querySelector(".kfer-feedback")""",

@@ -11,6 +11,7 @@ from survey.demo_study import FOLDER
 from tests.browser.conftest import PHONE
 from tests.browser.survey_steps import (
     answer_by_key,
+    answer_by_tap,
     expect_screen,
     get_code,
     go_to_practice,
@@ -64,24 +65,43 @@ def test_a_whole_study_by_keyboard_leaks_nothing(
     assert server.list_files() == before
 
 
-def test_by_touch_on_a_phone_everything_fits_and_keys_are_not_needed(
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_whole_study_by_touch_on_a_phone(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
     page = open_page(server, size=PHONE, touch=True)
-    go_to_practice(page)
-    for _ in range(5):
-        wait_until_ready(page)
-        for option in page.locator("[data-option]").all():
-            expect(option).to_be_in_viewport(ratio=1)
-            box = option.bounding_box()
-            assert box is not None
-            assert box["height"] >= 48
-        expect(page.locator(".kfer-face")).to_be_in_viewport(ratio=1)
-        page.locator("[data-option=cannot_tell]").tap()
-        page.locator(".kfer-answers .kfer-primary").tap()
-    expect_screen(page, "main")
-    assert {device for _, _, device, _ in list_answers(server, get_code(page))} == {"touch"}
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    go_to_practice(page, tap=True)
+    expect_to_fit(page)
+    options = ["기쁨", "당황", "분노", "슬픔", "중립", "cannot_tell"]
+    seen: list[str] = []
+    for index in range(105):
+        screen = answer_by_tap(page, options[index % 6])
+        if screen != "trial" and screen not in seen:
+            seen.append(screen)
+        if index in (5, 30, 104):
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        if index == 30:
+            expect_to_fit(page)
+    assert seen == ["result"]
+    expect(page.locator(".kfer-score")).to_contain_text(re.compile(r"100장 중 \d+장을 맞히셨어요"))
+    answers = list_answers(server, get_code(page))
+    assert [label for label, *_ in answers] == [options[index % 6] for index in range(105)]
+    assert {(device, revisions) for _, _, device, revisions in answers} == {("touch", 0)}
+    page.locator(".kfer-survey button", has_text="내 답 모두 지우기").tap()
+    page.locator(".kfer-survey button", has_text="네, 지워 주세요").tap()
+    expect(page.locator(".kfer-survey")).to_contain_text("모두 지웠어요")
+
+
+def expect_to_fit(page: Page) -> None:
+    """Face and answers are seen without scrolling, and the answers are large enough to touch."""
+    wait_until_ready(page)
+    for option in page.locator("[data-option]").all():
+        expect(option).to_be_in_viewport(ratio=1)
+        box = option.bounding_box()
+        assert box is not None
+        assert box["height"] >= 48
+    expect(page.locator(".kfer-face")).to_be_in_viewport(ratio=1)
 
 
 def test_reload_another_device_and_back(open_page: Callable[..., Page], server: AppServer) -> None:
