@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from survey.demo_study import FOLDER
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.survey_steps import (
     answer_by_key,
     answer_by_tap,
@@ -91,6 +91,17 @@ def test_a_whole_study_by_touch_on_a_phone(
     page.locator(".kfer-survey button", has_text="내 답 모두 지우기").tap()
     page.locator(".kfer-survey button", has_text="네, 지워 주세요").tap()
     expect(page.locator(".kfer-survey")).to_contain_text("모두 지웠어요")
+
+
+def test_no_answer_is_cut_at_any_size(open_page: Callable[..., Page], server: AppServer) -> None:
+    page = open_page(server, locale="en-US")  # its labels are the longest
+    go_to_practice(page)
+    for width, height in (DESKTOP, (1024, 768), (800, 900), (844, 390), PHONE, (320, 640)):
+        page.set_viewport_size({"width": width, "height": height})
+        for option in page.locator("[data-option]").all():
+            hidden = option.evaluate("option => option.scrollWidth - option.clientWidth")
+            assert hidden <= 0, (width, option.inner_text())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def expect_to_fit(page: Page) -> None:
