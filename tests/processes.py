@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -60,6 +60,15 @@ def wait_until(
             return body
         time.sleep(poll)
     raise NotUpError(f"{url}: no answer within {seconds} s")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Until it holds; raises NotUpError when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise NotUpError(f"not so after {seconds} s")
+        time.sleep(0.1)
 
 
 def keep_environment() -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Every screen of the survey, for eyes, ears and fingers of all kinds: axe-core and a ruler."""
 
 from collections.abc import Callable, Iterator
-from importlib import resources
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.axe import find_violations
 from tests.browser.conftest import PHONE
 from tests.browser.survey_steps import (
     answer_by_key,
@@ -25,15 +25,6 @@ SIZES = ((1280, 800), PHONE)
 # Every two of language, width and theme meet; what else axe finds depends on one of them alone.
 LOOKS_FOR_AXE = {"ko 1280 light", "ko 390 dark", "en 1280 dark", "en 390 light"}
 
-AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-RUN_AXE = """async (part) => {
-  // Gradio fades from light to dark: what is measured is the end of that.
-  const listFades = () => document.getAnimations().filter((one) => one instanceof CSSTransition);
-  for (let fades; (fades = listFades()).length;) fades.forEach((fade) => fade.finish());
-  const { violations } = await axe.run(part, { resultTypes: ["violations"] });
-  return violations.flatMap(({ id, nodes }) =>
-    nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
-}"""
 # What is hard to hit, cut off, or reaches out of the page.
 FIND_UNFIT = """(smallest) => {
   const shown = (selector) => [...document.querySelectorAll(`.kfer-survey :is(${selector})`)]
@@ -70,12 +61,11 @@ def list_looks(page: Page) -> Iterator[str]:
 
 def check_screen(page: Page, name: str, part: str = ".kfer-survey") -> None:
     """No look of the screen breaks a rule of axe's, is cut off or too small to hit."""
-    page.evaluate(f"window.axe || {AXE}")
     found: dict[str, list[str]] = {}
     for look in list_looks(page):
         wrong = page.evaluate(FIND_UNFIT, SMALLEST_TARGET)
         if look in LOOKS_FOR_AXE:
-            wrong += page.evaluate(RUN_AXE, part)
+            wrong += find_violations(page, part)
         if wrong:
             found[f"{name} {look}"] = wrong
     assert found == {}
