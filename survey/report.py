@@ -155,10 +155,10 @@ def list_methods(words: Words) -> list[str]:
             "answers (KL, bits) and Spearman's correlation.",
         ),
         words.say(
-            "모의 실험 1,000번에서 사람 평균의 95 % 구간은 40명이면 94.0–96.7 %, 12명이면 "
-            "93.3–96.8 %의 경우에 참값을 담았어요.",
-            "In 1,000 simulated studies the 95 % intervals held the true value in 94.0 to 96.7 % "
-            "of cases with 40 people, in 93.3 to 96.8 % with 12.",
+            "모의 실험 1,000번에서 사람 평균의 95 % 구간은 40명이면 93.6–96.2 %, 12명이면 "
+            "93.4–97.1 %의 경우에 참값을 담았어요.",
+            "In 1,000 simulated studies the 95 % intervals held the true value in 93.6 to 96.2 % "
+            "of cases with 40 people, in 93.4 to 97.1 % with 12.",
         ),
         words.say(
             "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시만 하고 빼지 않았어요.",

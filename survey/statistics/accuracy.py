@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from survey.statistics.figures import Figure, estimate_shares, explain, take_interval
+from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
-
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def score_model(table: AnswerTable, answers: NDArray[np.int16]) -> Figure:
     return estimate_shares([int((answers == table.truth).sum())], [len(table.images)])[0]
 
 
-def estimate_mean(table: AnswerTable, rng: np.random.Generator, draws: int = DRAWS) -> Figure:
+def estimate_mean(table: AnswerTable, sampler: Sampler) -> Figure:
     """Mean share of right answers of people, with a two-way bootstrap interval.
 
     ``n`` is the number of participants. Both people and images are drawn anew, because the same
@@ -48,7 +47,7 @@ def estimate_mean(table: AnswerTable, rng: np.random.Generator, draws: int = DRA
     return (
         take_interval(
             compute_mean(table),
-            draw_means(table.correct, table.answered, rng, draws),
+            draw_means(table.correct, table.answered, sampler),
             len(table.participants),
         )
         if table.answered.any()
@@ -63,10 +62,7 @@ def compute_mean(table: AnswerTable) -> float:
 
 
 def draw_means(
-    values: NDArray[np.generic],
-    there: NDArray[np.bool_],
-    rng: np.random.Generator,
-    draws: int = DRAWS,
+    values: NDArray[np.generic], there: NDArray[np.bool_], sampler: Sampler
 ) -> NDArray[np.float64]:
     """(draws,) means of ``values`` (P, I) where ``there``, people and images drawn anew.
 
@@ -79,15 +75,10 @@ def draw_means(
     shown = np.where(there, values, 0).astype(np.float64)
     mean = shown.sum() / weights.sum()
     excess = shown - mean * weights
-    total = np.full(draws, mean)
-    for axis in (1, 0):
+    total = np.full(sampler.draws, mean)
+    for kind, axis in (("people", 1), ("images", 0)):
         sums, sizes = excess.sum(axis=axis), weights.sum(axis=axis)
-        drawn = draw_counts(len(sums), draws, rng)
+        drawn = sampler.count(kind, len(sums))
         with np.errstate(invalid="ignore", divide="ignore"):
             total += (drawn @ sums) / (drawn @ sizes)
     return total
-
-
-def draw_counts(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(draws, n) how often each of n cases comes up in each bootstrap sample."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)

@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from scipy.stats import entropy
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from survey.statistics.accuracy import DRAWS, draw_counts
 from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.resampling import Sampler
 from survey.statistics.table import MISSING, AnswerTable
 
+CROWDS = 200  # of each size
 
-def estimate_alpha(
-    counts: NDArray[np.int64], rng: np.random.Generator, draws: int = DRAWS
-) -> Figure:
+
+def estimate_alpha(counts: NDArray[np.int64], sampler: Sampler) -> Figure:
     """Krippendorff's alpha for nominal answers, with a bootstrap interval over images.
 
     ``counts`` (I, answers) says how many people gave which answer to which image; people may have
@@ -27,7 +27,7 @@ def estimate_alpha(
         return explain("alpha is undefined: all answers agree", len(paired))
     disagreements, totals = _sum_pairs(paired)
     value = _compute_alphas(disagreements.sum()[None], totals.sum(axis=0)[None])[0]
-    drawn = draw_counts(len(paired), draws, rng)
+    drawn = sampler.count("images", len(paired))
     return take_interval(
         float(value), _compute_alphas(drawn @ disagreements, drawn @ totals), len(paired)
     )
@@ -71,7 +71,7 @@ def compute_fleiss(counts: NDArray[np.int64]) -> Figure:
     return Figure(float(fleiss_kappa(complete)), None, None, len(complete))
 
 
-def estimate_steadiness(table: AnswerTable, rng: np.random.Generator, draws: int = DRAWS) -> Figure:
+def estimate_steadiness(table: AnswerTable, sampler: Sampler) -> Figure:
     """Cohen's (1960) kappa of people with themselves on repeats, all their pairs taken together.
 
     The interval is a bootstrap over participants; ``n`` is the number of pairs.
@@ -86,7 +86,7 @@ def estimate_steadiness(table: AnswerTable, rng: np.random.Generator, draws: int
     value = _compute_kappas(by_person.sum(axis=0)[None], width)[0]
     if not np.isfinite(value):
         return explain("kappa is undefined: all answers agree", int(asked.sum()))
-    drawn = draw_counts(len(asked), draws, rng)
+    drawn = sampler.count("people", len(asked))
     return take_interval(float(value), _compute_kappas(drawn @ by_person, width), int(asked.sum()))
 
 
@@ -111,34 +111,35 @@ def compute_entropies(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def find_majority(
-    counts: NDArray[np.int64], rng: np.random.Generator | None = None
+    counts: NDArray[np.number], rng: np.random.Generator | None = None
 ) -> NDArray[np.int16]:
-    """(I,) the most frequent answer; ties go to the first, or by lot where a generator is given."""
+    """The most frequent answer of counts (..., answers).
+
+    Ties go to the first, or by lot where a generator is given.
+    """
     if rng is None:
-        return np.asarray(counts.argmax(axis=1), dtype=np.int16)
+        return np.asarray(counts.argmax(axis=-1), dtype=np.int16)
     broken = counts + rng.random(counts.shape) * 0.5
-    return np.asarray(broken.argmax(axis=1), dtype=np.int16)
+    return np.asarray(broken.argmax(axis=-1), dtype=np.int16)
 
 
-def score_crowds(
-    table: AnswerTable, sizes: list[int], rng: np.random.Generator, draws: int = 200
-) -> list[Figure]:
+def score_crowds(table: AnswerTable, sizes: list[int], sampler: Sampler) -> list[Figure]:
     """Accuracy of the majority of crowds of those sizes, people drawn without putting back.
 
     The interval is that of the draws: what another crowd of that size would reach on these images.
     """
-    people = len(table.participants)
+    people, width = len(table.participants), table.cannot_tell + 1
+    rng = sampler.build_rng("crowds")
+    places = rng.random((CROWDS, people)).argsort(axis=1).argsort(axis=1)
+    # As numbers, so that one product counts the answers of every crowd to every image.
+    given = (table.answers[:, :, None] == np.arange(width)).reshape(people, -1).astype(np.float32)
     figures = []
     for size in sizes:
         if size > people:
             figures.append(explain(f"only {people} people took part", people))
             continue
-        scores = np.empty(draws)
-        for at in range(draws):
-            crowd = np.zeros(people, dtype=bool)
-            crowd[rng.choice(people, size, replace=False)] = True
-            part = table.select(crowd)
-            scores[at] = (find_majority(part.counts, rng) == table.truth).mean()
+        counts = ((places < size).astype(np.float32) @ given).reshape(CROWDS, -1, width)
+        scores = (find_majority(counts, rng) == table.truth).mean(axis=1)
         figures.append(take_interval(float(scores.mean()), scores, size))
     return figures
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfer.metrics import compute_brier, compute_ece
-from survey.statistics.accuracy import draw_counts
 from survey.statistics.figures import Figure, estimate_shares, take_interval
+from survey.statistics.resampling import Sampler
 
 BINS = 10  # of equal width: a study has few images
 DRAWS = 1000
@@ -33,10 +33,7 @@ class Calibration:
 
 
 def measure_calibration(
-    truth: NDArray[np.int16],
-    probabilities: NDArray[np.float64],
-    rng: np.random.Generator,
-    draws: int = DRAWS,
+    truth: NDArray[np.int16], probabilities: NDArray[np.float64], sampler: Sampler
 ) -> Calibration:
     """Of (I, K) probabilities; intervals over images drawn anew."""
     confidence = probabilities.max(axis=1)
@@ -47,7 +44,7 @@ def measure_calibration(
     sums = np.bincount(bin_of, weights=confidence, minlength=BINS)
     shares = estimate_shares(hits.astype(int), sizes)
     n = len(truth)
-    weights = draw_counts(n, draws, rng) / n
+    weights = sampler.count("images", n) / n
     gaps = np.zeros((n, BINS))
     gaps[np.arange(n), bin_of] = right - confidence
     losses = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 
-from survey.statistics.accuracy import DRAWS, draw_counts, draw_means
+from survey.statistics.accuracy import draw_means
 from survey.statistics.agreement import find_majority
 from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
 PERMUTATIONS = 9999
@@ -38,22 +39,18 @@ class Versus:
     permutation: TestOutcome
 
 
-def compare(
-    table: AnswerTable, name: str, answers: NDArray[np.int16], rng: np.random.Generator
-) -> Versus:
+def compare(table: AnswerTable, name: str, answers: NDArray[np.int16], sampler: Sampler) -> Versus:
     right = answers == table.truth
     return Versus(
         name,
-        estimate_difference(table, right, rng),
+        estimate_difference(table, right, sampler),
         rank(table, right),
         run_mcnemar(table, right),
-        permute_images(table, right, rng),
+        permute_images(table, right, sampler.build_rng("permutation")),
     )
 
 
-def estimate_difference(
-    table: AnswerTable, right: NDArray[np.bool_], rng: np.random.Generator, draws: int = DRAWS
-) -> Figure:
+def estimate_difference(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> Figure:
     """Model minus people, the images and the people drawn anew; ``n`` is the number of people.
 
     Over the answers that there are: an image counts as often as people have answered it.
@@ -63,7 +60,7 @@ def estimate_difference(
     gaps = right.astype(np.float64) - table.correct
     value = gaps[table.answered].mean()
     return take_interval(
-        float(value), draw_means(gaps, table.answered, rng, draws), len(table.participants)
+        float(value), draw_means(gaps, table.answered, sampler), len(table.participants)
     )
 
 
@@ -111,10 +108,7 @@ def permute_images(
 
 
 def estimate_visibility_gaps(
-    table: AnswerTable,
-    models: dict[str, NDArray[np.bool_]],
-    rng: np.random.Generator,
-    draws: int = DRAWS,
+    table: AnswerTable, models: dict[str, NDArray[np.bool_]], sampler: Sampler
 ) -> tuple[Figure, dict[str, Figure]]:
     """Public minus private accuracy of people; and by model, the model's gap minus people's.
 
@@ -126,11 +120,13 @@ def estimate_visibility_gaps(
         missing = explain("needs answers to images of both sets", len(table.participants))
         return missing, dict.fromkeys(models, missing)
     people = len(table.participants)
-    by_person = draw_counts(people, draws, rng)
-    by_image = [draw_counts(int(chosen.sum()), draws, rng) for chosen in sets]
+    by_person = sampler.count("people", people)
+    by_image = [
+        sampler.count(f"images of set {at}", int(chosen.sum())) for at, chosen in enumerate(sets)
+    ]
 
     def draw_gap(values: NDArray[np.float64]) -> Figure:
-        value, total = 0.0, np.zeros(draws)
+        value, total = 0.0, np.zeros(sampler.draws)
         for sign, chosen, images in zip((1, -1), sets, by_image, strict=True):
             there = table.answered[:, chosen].astype(np.float64)
             shown = values[:, chosen] * there

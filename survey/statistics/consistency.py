@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from survey.statistics.accuracy import draw_counts
 from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
 DRAWS = 1000
@@ -46,29 +46,29 @@ class _Pairs:
 
 
 def compare_errors(
-    one: NDArray[np.bool_], other: NDArray[np.bool_], rng: np.random.Generator, draws: int = DRAWS
+    one: NDArray[np.bool_], other: NDArray[np.bool_], sampler: Sampler
 ) -> Consistency:
     """Of two deciders, each right or wrong on the same (I,) images."""
     there = np.ones((1, len(one)), dtype=bool)
-    return _summarize(one[None], there, other[None], there, rng, draws, ordered=True)
+    return _summarize(one[None], there, other[None], there, sampler, ordered=True)
 
 
 def compare_with_people(
-    table: AnswerTable, right: NDArray[np.bool_], rng: np.random.Generator, draws: int = DRAWS
+    table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler
 ) -> Consistency:
     """The mean over people of a model's consistency with each; ``right`` (I,) is the model's."""
-    chosen = _choose_people(table, rng)
+    chosen = _choose_people(table, sampler.build_rng("people to compare"))
     everywhere = np.ones((1, len(right)), dtype=bool)
     return _summarize(
-        right[None], everywhere, chosen.correct, chosen.answered, rng, draws, ordered=True
+        right[None], everywhere, chosen.correct, chosen.answered, sampler, ordered=True
     )
 
 
-def compare_people(table: AnswerTable, rng: np.random.Generator, draws: int = DRAWS) -> Consistency:
+def compare_people(table: AnswerTable, sampler: Sampler) -> Consistency:
     """The mean over all pairs of people."""
-    chosen = _choose_people(table, rng)
+    chosen = _choose_people(table, sampler.build_rng("people to compare"))
     right, there = chosen.correct, chosen.answered
-    return _summarize(right, there, right, there, rng, draws, ordered=False)
+    return _summarize(right, there, right, there, sampler, ordered=False)
 
 
 def build_matrix(right: NDArray[np.bool_], there: NDArray[np.bool_]) -> Array:
@@ -91,8 +91,7 @@ def _summarize(
     there: NDArray[np.bool_],
     other_right: NDArray[np.bool_],
     other_there: NDArray[np.bool_],
-    rng: np.random.Generator,
-    draws: int,
+    sampler: Sampler,
     *,
     ordered: bool,
 ) -> Consistency:
@@ -111,7 +110,7 @@ def _summarize(
         return _give_none(
             "error consistency is undefined: everybody is always right, or wrong", images
         )
-    drawn = _compare(right, there, other_right, other_there, draw_counts(images, draws, rng))
+    drawn = _compare(right, there, other_right, other_there, sampler.count("images", images))
     others = (
         float(_average(values, pairs)[0])
         for values in (whole.observed, whole.expected, whole.lowest, whole.highest)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from survey.statistics.accuracy import DRAWS, draw_counts
 from survey.statistics.agreement import compute_entropies
 from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable, ModelColumn
 
 FLOOR = 1e-6  # under which no probability is counted: a model may say 0, people hardly ever do
@@ -27,9 +27,7 @@ class Softness:
     doubt: Figure
 
 
-def compare_doubts(
-    table: AnswerTable, model: ModelColumn, rng: np.random.Generator, draws: int = DRAWS
-) -> Softness:
+def compare_doubts(table: AnswerTable, model: ModelColumn, sampler: Sampler) -> Softness:
     """On the images that somebody has named an emotion for; intervals over images."""
     told = table.counts[:, :-1]
     kept = told.sum(axis=1) > 0
@@ -40,13 +38,13 @@ def compare_doubts(
     said = np.maximum(model.probabilities[kept], FLOOR)
     said = said / said.sum(axis=1, keepdims=True)
     divergences = compute_divergences(people, said)
-    drawn = draw_counts(len(people), draws, rng)
+    drawn = sampler.count("images", len(people))
     truth = table.truth[kept]
     shares = table.counts[kept, truth] / table.counts[kept].sum(axis=1)
     return Softness(
         take_interval(float(divergences.mean()), drawn @ divergences / len(people), len(people)),
-        correlate(shares, said[np.arange(len(said)), truth], rng, draws),
-        correlate(compute_entropies(told[kept]), _compute_row_entropies(said), rng, draws),
+        correlate(shares, said[np.arange(len(said)), truth], sampler),
+        correlate(compute_entropies(told[kept]), _compute_row_entropies(said), sampler),
     )
 
 
@@ -58,17 +56,12 @@ def compute_divergences(
     return np.asarray((people * np.log2(ratio)).sum(axis=1))
 
 
-def correlate(
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-) -> Figure:
+def correlate(one: NDArray[np.float64], other: NDArray[np.float64], sampler: Sampler) -> Figure:
     """Spearman's rank correlation over images, drawn anew for the interval."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return explain("a rank correlation is undefined: all values are the same", len(one))
     value = np.corrcoef(rankdata(one), rankdata(other))[0, 1]
-    chosen = rng.integers(0, len(one), size=(draws, len(one)))
+    chosen = sampler.build_rng("ranks").integers(0, len(one), size=(sampler.draws, len(one)))
     first, second = rankdata(one[chosen], axis=1), rankdata(other[chosen], axis=1)
     first -= first.mean(axis=1, keepdims=True)
     second -= second.mean(axis=1, keepdims=True)

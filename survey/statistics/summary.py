@@ -28,6 +28,7 @@ from survey.statistics.comparison import Versus, compare, estimate_visibility_ga
 from survey.statistics.confusion import Confusion, confuse_model, confuse_people
 from survey.statistics.consistency import Consistency, compare_people, compare_with_people
 from survey.statistics.figures import Figure, estimate_shares
+from survey.statistics.resampling import Sampler
 from survey.statistics.softness import Softness, compare_doubts
 from survey.statistics.table import AnswerTable, ModelColumn
 from survey.statistics.timing import (
@@ -36,8 +37,6 @@ from survey.statistics.timing import (
     relate_to_confidence,
     relate_to_difficulty,
 )
-
-SEED = 20230101  # the same answers give the same intervals, whoever looks
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,49 +101,50 @@ class Summary:
     models: tuple[ModelSummary, ...]
 
 
-def summarize(table: AnswerTable, models: Sequence[ModelColumn], seed: int = SEED) -> Summary:
+def summarize(
+    table: AnswerTable, models: Sequence[ModelColumn], sampler: Sampler | None = None
+) -> Summary:
     """All figures of a table with at least one answer."""
+    sampler = sampler or Sampler()
     right = {model.name: model.answers == table.truth for model in models}
-    people_gap, model_gaps = estimate_visibility_gaps(table, right, np.random.default_rng(seed))
+    people_gap, model_gaps = estimate_visibility_gaps(table, right, sampler)
     return Summary(
         table,
-        _summarize_people(table, people_gap, np.random.default_rng(seed)),
-        # Each model draws the same samples, so that models do not differ by the luck of the draw.
-        tuple(
-            _summarize_model(table, model, model_gaps[model.name], np.random.default_rng(seed))
-            for model in models
-        ),
+        _summarize_people(table, people_gap, sampler),
+        tuple(_summarize_model(table, model, model_gaps[model.name], sampler) for model in models),
     )
 
 
-def _summarize_people(table: AnswerTable, gap: Figure, rng: np.random.Generator) -> PeopleSummary:
+def _summarize_people(table: AnswerTable, gap: Figure, sampler: Sampler) -> PeopleSummary:
     sizes = list_crowd_sizes(len(table.participants))
     majority = find_majority(table.counts)
     seen = np.maximum(table.answered.sum(axis=0), 1)
     return PeopleSummary(
-        mean=estimate_mean(table, rng),
-        when_told=estimate_mean(table.without_cannot_tell(), rng),
+        mean=estimate_mean(table, sampler),
+        when_told=estimate_mean(table.without_cannot_tell(), sampler),
         scores=tuple(score_participants(table)),
-        by_label={name: estimate_mean(part, rng) for name, part in split_by_label(table)},
-        by_visibility={name: estimate_mean(part, rng) for name, part in split_by_visibility(table)},
+        by_label={name: estimate_mean(part, sampler) for name, part in split_by_label(table)},
+        by_visibility={
+            name: estimate_mean(part, sampler) for name, part in split_by_visibility(table)
+        },
         confusion=confuse_people(table),
         gap=gap,
-        alpha=estimate_alpha(table.counts, rng),
+        alpha=estimate_alpha(table.counts, sampler),
         fleiss=compute_fleiss(table.counts),
-        steadiness=estimate_steadiness(table, rng),
-        consistency=compare_people(table, rng),
+        steadiness=estimate_steadiness(table, sampler),
+        consistency=compare_people(table, sampler),
         majority=score_model(table, majority),
         crowd_sizes=tuple(sizes),
-        crowds=tuple(score_crowds(table, sizes, rng)),
-        by_speed=tuple(measure_by_speed(table, rng)),
-        time_and_difficulty=relate_to_difficulty(table, rng),
+        crowds=tuple(score_crowds(table, sizes, sampler)),
+        by_speed=tuple(measure_by_speed(table, sampler)),
+        time_and_difficulty=relate_to_difficulty(table, sampler),
         entropies=compute_entropies(table.counts),
         difficulties=np.where(table.answered.any(axis=0), table.correct.sum(axis=0) / seen, np.nan),
     )
 
 
 def _summarize_model(
-    table: AnswerTable, model: ModelColumn, gap: Figure, rng: np.random.Generator
+    table: AnswerTable, model: ModelColumn, gap: Figure, sampler: Sampler
 ) -> ModelSummary:
     right = model.answers == table.truth
     return ModelSummary(
@@ -157,13 +157,13 @@ def _summarize_model(
         ),
         by_visibility=_score_parts(right, {"public": ~table.private, "private": table.private}),
         confusion=confuse_model(table, model.answers),
-        versus=compare(table, model.name, model.answers, rng),
+        versus=compare(table, model.name, model.answers, sampler),
         gap=gap,
-        consistency=compare_with_people(table, right, rng),
-        alpha=estimate_alpha(add_rater(table.counts, model.answers), rng),
-        softness=compare_doubts(table, model, rng),
-        calibration=measure_calibration(table.truth, model.probabilities, rng),
-        time_and_confidence=relate_to_confidence(table, model, rng),
+        consistency=compare_with_people(table, right, sampler),
+        alpha=estimate_alpha(add_rater(table.counts, model.answers), sampler),
+        softness=compare_doubts(table, model, sampler),
+        calibration=measure_calibration(table.truth, model.probabilities, sampler),
+        time_and_confidence=relate_to_confidence(table, model, sampler),
         of_truth=model.probabilities[np.arange(len(table.images)), table.truth],
     )
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from survey.statistics.accuracy import DRAWS, draw_counts
 from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.resampling import Sampler
 from survey.statistics.softness import correlate
 from survey.statistics.table import AnswerTable, ModelColumn
 
@@ -21,9 +21,7 @@ class TimePart:
     right: Figure
 
 
-def measure_by_speed(
-    table: AnswerTable, rng: np.random.Generator, draws: int = DRAWS
-) -> list[TimePart]:
+def measure_by_speed(table: AnswerTable, sampler: Sampler) -> list[TimePart]:
     """From the quickest fifth of each person's answers to the slowest; intervals over people.
 
     Of each person's own times, so that quick people do not make up the quick answers. Empty when
@@ -38,7 +36,7 @@ def measure_by_speed(
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.broadcast_to(np.arange(images), order.shape), axis=1)
     fifth = ranks * PARTS // part.answered.sum(axis=1, keepdims=True)
-    weights = draw_counts(people, draws, rng)
+    weights = sampler.count("people", people)
     parts = []
     for at in range(PARTS):
         chosen = part.answered & (fifth == at)
@@ -50,25 +48,21 @@ def measure_by_speed(
     return parts
 
 
-def relate_to_difficulty(
-    table: AnswerTable, rng: np.random.Generator, draws: int = DRAWS
-) -> Figure:
+def relate_to_difficulty(table: AnswerTable, sampler: Sampler) -> Figure:
     """Spearman's correlation over images: the median time, the share of people who are right."""
     kept, times = _find_medians(table)
     if kept.sum() < 3:
         return explain("needs three images that people have answered", int(kept.sum()))
     shares = table.correct[:, kept].sum(axis=0) / table.answered[:, kept].sum(axis=0)
-    return correlate(times, shares, rng, draws)
+    return correlate(times, shares, sampler)
 
 
-def relate_to_confidence(
-    table: AnswerTable, model: ModelColumn, rng: np.random.Generator, draws: int = DRAWS
-) -> Figure:
+def relate_to_confidence(table: AnswerTable, model: ModelColumn, sampler: Sampler) -> Figure:
     """The same with the model's highest probability."""
     kept, times = _find_medians(table)
     if kept.sum() < 3:
         return explain("needs three images that people have answered", int(kept.sum()))
-    return correlate(times, model.probabilities[kept].max(axis=1), rng, draws)
+    return correlate(times, model.probabilities[kept].max(axis=1), sampler)
 
 
 def _find_medians(table: AnswerTable) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

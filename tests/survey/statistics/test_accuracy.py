@@ -22,6 +22,7 @@ from survey.statistics.confusion import (
     confuse_people,
 )
 from survey.statistics.figures import estimate_share, take_interval
+from survey.statistics.resampling import Sampler
 from tests.survey.statistics.planted import K, build, draw, draw_probabilities
 
 
@@ -51,7 +52,7 @@ def test_cannot_tell_counts_as_wrong_and_beside_it_not_at_all() -> None:
 def test_the_mean_is_over_the_answers_that_there_are() -> None:
     table = build([[0, 0, 1, K], [0, -1, -1, -1]])
     assert compute_mean(table) == 3 / 5
-    empty = estimate_mean(build(np.full((2, 3), -1)), np.random.default_rng(0))
+    empty = estimate_mean(build(np.full((2, 3), -1)), Sampler())
     assert empty.undefined == "no answers"
 
 
@@ -71,7 +72,7 @@ def test_the_two_way_bootstrap_is_owens_but_for_one_share_of_what_is_left() -> N
     table = draw(3, people=12)
     correct = table.correct.astype(float)
     left = correct - correct.mean(1, keepdims=True) - correct.mean(0) + correct.mean()
-    quick = draw_means(table.correct, table.answered, np.random.default_rng(1), 20_000)
+    quick = draw_means(table.correct, table.answered, Sampler(1, 20_000))
     full = draw_pigeonholes(table.correct, 20_000)
     assert quick.mean() == pytest.approx(table.correct.mean(), abs=0.001)
     assert full.var() - quick.var() == pytest.approx(left.var() / left.size, rel=0.2)
@@ -82,7 +83,7 @@ def test_it_is_wider_than_drawing_people_alone_where_images_differ() -> None:
         [[1] * 50 + [0] * 50] * 20
     )  # all people alike: images alone make the difference
     table = build(hard)
-    draws = draw_means(table.correct, table.answered, np.random.default_rng(1))
+    draws = draw_means(table.correct, table.answered, Sampler(1))
     by_people = np.random.default_rng(2).choice(hard.mean(axis=1), (2000, 20)).mean(axis=1)
     assert by_people.std() == 0
     assert draws.std() == pytest.approx(0.05, rel=0.1)  # sqrt(0.5 * 0.5 / 100)
@@ -91,8 +92,8 @@ def test_it_is_wider_than_drawing_people_alone_where_images_differ() -> None:
 def test_missing_answers_weigh_nothing() -> None:
     table = draw(4, people=20, missing=0.3)
     filled = build(np.where(table.answered, table.answers, 3), table.truth.tolist())
-    one = draw_means(table.correct, table.answered, np.random.default_rng(1))
-    other = draw_means(filled.correct, table.answered, np.random.default_rng(1))
+    one = draw_means(table.correct, table.answered, Sampler(1))
+    other = draw_means(filled.correct, table.answered, Sampler(1))
     assert np.array_equal(one, other)
 
 

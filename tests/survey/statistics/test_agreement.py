@@ -25,12 +25,13 @@ from survey.statistics.consistency import (
     compare_people,
     compare_with_people,
 )
+from survey.statistics.resampling import Sampler
 from survey.statistics.table import MISSING
 from tests.survey.statistics.planted import K, build, draw
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+def sampler() -> Sampler:
+    return Sampler(seed=0)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.4])
@@ -39,7 +40,7 @@ def test_alpha_is_that_of_the_krippendorff_package(people: int, missing: float) 
     table = draw(people, people, missing=missing)
     rows = np.where(table.answered, table.answers, np.nan)
     expected = krippendorff.alpha(rows, level_of_measurement="nominal")
-    figure = estimate_alpha(table.counts, rng())
+    figure = estimate_alpha(table.counts, sampler())
     assert figure.value == pytest.approx(expected, abs=1e-9)
     assert figure.low is not None
     assert figure.high is not None
@@ -57,7 +58,7 @@ def test_alpha_of_krippendorffs_own_example() -> None:
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, star],
     ]
     table = build(rows)
-    assert estimate_alpha(table.counts, rng()).value == pytest.approx(0.743, abs=0.0005)
+    assert estimate_alpha(table.counts, sampler()).value == pytest.approx(0.743, abs=0.0005)
 
 
 def test_alpha_with_the_model_as_one_more_rater() -> None:
@@ -65,19 +66,21 @@ def test_alpha_with_the_model_as_one_more_rater() -> None:
     model = table.truth
     rows = np.vstack([table.answers, model]).astype(float)
     expected = krippendorff.alpha(rows, level_of_measurement="nominal")
-    joined = estimate_alpha(add_rater(table.counts, model), rng())
+    joined = estimate_alpha(add_rater(table.counts, model), sampler())
     assert joined.value == pytest.approx(expected, abs=1e-9)
-    assert joined.value > (estimate_alpha(table.counts, rng()).value or 1)
+    assert joined.value > (estimate_alpha(table.counts, sampler()).value or 1)
 
 
 def test_undefined_agreement_explains_itself() -> None:
     same = build([[0, 0], [0, 0]])
-    assert estimate_alpha(same.counts, rng()).undefined == "alpha is undefined: all answers agree"
+    assert (
+        estimate_alpha(same.counts, sampler()).undefined == "alpha is undefined: all answers agree"
+    )
     assert compute_fleiss(same.counts).undefined == (
         "Fleiss' kappa is undefined: all answers agree"
     )
     alone = build([[0, 1]])
-    assert "two people" in str(estimate_alpha(alone.counts, rng()).undefined)
+    assert "two people" in str(estimate_alpha(alone.counts, sampler()).undefined)
     assert "two people" in str(compute_fleiss(alone.counts).undefined)
 
 
@@ -112,7 +115,7 @@ def test_entropies_are_scipys() -> None:
 def test_error_consistency_is_cohens_kappa_over_right_and_wrong() -> None:
     table = draw(4, 2)
     one, other = table.correct
-    found = compare_errors(one, other, rng())
+    found = compare_errors(one, other, sampler())
     assert found.kappa.value == pytest.approx(cohen_kappa_score(one, other), abs=1e-9)
     first, second = one.mean(), other.mean()
     assert found.observed == pytest.approx((one == other).mean(), abs=1e-9)
@@ -124,7 +127,7 @@ def test_agreement_without_kappa_is_not_consistency() -> None:
     # Both 90 % right and never wrong together: they agree on 80 %, less than chance would give.
     one = np.array([True] * 9 + [False]).repeat(10)
     other = np.roll(one, 10)
-    found = compare_errors(one, other, rng())
+    found = compare_errors(one, other, sampler())
     assert found.observed == pytest.approx(0.8, abs=1e-9)
     assert found.kappa.value == pytest.approx((0.8 - 0.82) / 0.18, abs=1e-9)
     assert found.lowest == pytest.approx(found.kappa.value, abs=1e-9)
@@ -134,7 +137,7 @@ def test_agreement_without_kappa_is_not_consistency() -> None:
 def test_bounds_are_those_of_the_best_and_the_worst_overlap() -> None:
     one = np.array([True] * 8 + [False] * 2)
     other = np.array([True] * 5 + [False] * 5)
-    best, worst = compare_errors(one, other, rng()), compare_errors(one, other[::-1], rng())
+    best, worst = compare_errors(one, other, sampler()), compare_errors(one, other[::-1], sampler())
     assert best.kappa.value == pytest.approx(best.highest, abs=1e-9)
     assert worst.kappa.value == pytest.approx(worst.lowest, abs=1e-9)
     assert (best.lowest, best.highest) == (worst.lowest, worst.highest)
@@ -151,9 +154,9 @@ def test_people_are_compared_pair_by_pair_and_with_the_model() -> None:
     pairs = [
         kappa(right[a], right[b], seen[a] & seen[b]) for a in range(5) for b in range(a + 1, 5)
     ]
-    assert compare_people(table, rng()).kappa.value == pytest.approx(np.mean(pairs), abs=1e-9)
+    assert compare_people(table, sampler()).kappa.value == pytest.approx(np.mean(pairs), abs=1e-9)
     with_model = [kappa(right[a], model, seen[a]) for a in range(5)]
-    found = compare_with_people(table, model, rng())
+    found = compare_with_people(table, model, sampler())
     assert found.kappa.value == pytest.approx(np.mean(with_model), abs=1e-9)
     matrix = build_matrix(right, seen)
     assert matrix[np.triu_indices(5, 1)] == pytest.approx(pairs, abs=1e-9)
@@ -162,17 +165,17 @@ def test_people_are_compared_pair_by_pair_and_with_the_model() -> None:
 
 def test_consistency_of_the_faultless_is_undefined() -> None:
     faultless = np.ones(10, dtype=bool)
-    found = compare_errors(faultless, faultless, rng())
+    found = compare_errors(faultless, faultless, sampler())
     assert "undefined" in str(found.kappa.undefined)
     assert found.observed is None
-    alone = compare_people(build([[0, 1]]), rng())
+    alone = compare_people(build([[0, 1]]), sampler())
     assert "two who have seen" in str(alone.kappa.undefined)
 
 
 def test_the_interval_covers_a_hundred_images_as_klein_2025_simulate() -> None:
     # About 0.36 with 0.16 to 0.55 at 100 images: one kappa of one pair says little.
     table = draw(7, 2, cannot_tell=0)
-    figure = compare_errors(*table.correct, rng()).kappa
+    figure = compare_errors(*table.correct, sampler()).kappa
     assert figure.low is not None
     assert figure.high is not None
     assert 0.25 < figure.high - figure.low < 0.6
@@ -191,13 +194,13 @@ def test_a_crowd_of_one_is_a_person_and_bigger_ones_are_better() -> None:
     table = draw(8, 30)
     sizes = list_crowd_sizes(30)
     assert sizes == [1, 2, 3, 5, 10, 20, 30]
-    figures = score_crowds(table, sizes, rng())
+    figures = score_crowds(table, sizes, sampler())
     values = [figure.value or 0 for figure in figures]
     assert values[0] == pytest.approx(table.correct.mean(), abs=0.02)
     assert values[2] > values[0]
     assert values[-2] > values[2]
     assert figures[-1].low == pytest.approx(figures[-1].high, abs=0.02)  # everybody, but for ties
-    assert score_crowds(table, [31], rng())[0].undefined == "only 30 people took part"
+    assert score_crowds(table, [31], sampler())[0].undefined == "only 30 people took part"
 
 
 def test_crowd_sizes_end_with_everybody() -> None:
@@ -214,7 +217,7 @@ def test_agreement_with_oneself_is_cohens_kappa_over_all_repeats() -> None:
     slipped = chance.random(table.answers.shape) < 0.3
     later = np.where(slipped, chance.integers(0, K, table.answers.shape), table.answers)
     again = np.where(repeated, later, MISSING).astype(np.int16)
-    figure = estimate_steadiness(replace(table, again=again), rng())
+    figure = estimate_steadiness(replace(table, again=again), sampler())
     expected = cohen_kappa_score(table.answers[repeated], again[repeated])
     assert figure.value == pytest.approx(expected, abs=1e-9)
     assert figure.n == repeated.sum()
@@ -225,6 +228,6 @@ def test_agreement_with_oneself_is_cohens_kappa_over_all_repeats() -> None:
 
 
 def test_agreement_with_oneself_needs_repeats() -> None:
-    assert "repeats no image" in str(estimate_steadiness(build([[0, 1]]), rng()).undefined)
+    assert "repeats no image" in str(estimate_steadiness(build([[0, 1]]), sampler()).undefined)
     same = build([[0, 1]], again=[[0, MISSING]])
-    assert "all answers agree" in str(estimate_steadiness(same, rng()).undefined)
+    assert "all answers agree" in str(estimate_steadiness(same, sampler()).undefined)

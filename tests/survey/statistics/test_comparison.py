@@ -12,11 +12,12 @@ from survey.statistics.comparison import (
     rank,
     run_mcnemar,
 )
+from survey.statistics.resampling import Sampler
 from tests.survey.statistics.planted import build, draw, draw_probabilities
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+def sampler() -> Sampler:
+    return Sampler(seed=0)
 
 
 def test_mcnemar_is_the_binomial_test_on_the_images_that_one_of_them_gets_right() -> None:
@@ -36,13 +37,15 @@ def test_the_permutation_test_is_scipys() -> None:
         (gaps,), lambda x, axis: np.abs(x.sum(axis=axis)), permutation_type="samples",
         n_resamples=np.inf, alternative="greater", vectorized=True,
     )  # fmt: skip
-    assert permute_images(table, model, rng(), 40_000).p == pytest.approx(exact.pvalue, abs=0.01)
+    assert permute_images(table, model, np.random.default_rng(0), 40_000).p == pytest.approx(
+        exact.pvalue, abs=0.01
+    )
 
 
 def test_a_model_that_is_as_good_everywhere_is_no_different() -> None:
     table = build([[0, 0, 1, 1]] * 4)
     model = np.array([True, True, False, False])
-    found = compare(table, "m", np.array([0, 0, 2, 2], dtype=np.int16), rng())
+    found = compare(table, "m", np.array([0, 0, 2, 2], dtype=np.int16), sampler())
     assert (found.majority.p, found.permutation.p) == (1, 1)
     assert found.difference.value == 0
     assert rank(table, model) == 50
@@ -67,7 +70,7 @@ def test_the_percentile_is_on_the_images_that_each_person_has_answered() -> None
 def test_the_difference_is_of_means_and_pairs_the_images() -> None:
     table = draw(3, people=30)
     model = draw_probabilities(1, table.truth, 2.0).argmax(axis=1) == table.truth
-    found = estimate_difference(table, model, rng())
+    found = estimate_difference(table, model, sampler())
     expected = model.mean() - table.correct.mean()
     assert found.value == pytest.approx(expected, abs=1e-9)
     assert found.low is not None
@@ -75,8 +78,8 @@ def test_the_difference_is_of_means_and_pairs_the_images() -> None:
     assert found.low < expected < found.high
     # A model that errs as people do is compared more exactly than one that errs elsewhere.
     like_people = table.correct.mean(axis=0) > np.median(table.correct.mean(axis=0))
-    shuffled = rng().permutation(like_people)
-    near, far = (estimate_difference(table, each, rng()) for each in (like_people, shuffled))
+    shuffled = np.random.default_rng(0).permutation(like_people)
+    near, far = (estimate_difference(table, each, sampler()) for each in (like_people, shuffled))
     assert (near.high or 0) - (near.low or 0) < (far.high or 0) - (far.low or 0)
 
 
@@ -84,11 +87,11 @@ def test_gaps_between_the_sets() -> None:
     # People: 3 of 4 public, 1 of 4 private right. The model: 2 of 2 and 0 of 2.
     table = build([[0, 0, 0, 1], [0, 1, 1, 1]], private=[False, True, False, True])
     model = np.array([True, False, True, False])
-    people, gaps = estimate_visibility_gaps(table, {"m": model}, rng())
+    people, gaps = estimate_visibility_gaps(table, {"m": model}, sampler())
     assert people.value == pytest.approx(0.75 - 0.25, abs=1e-9)
     assert gaps["m"].value == pytest.approx(1.0 - 0.5, abs=1e-9)
     alone = build([[0, 0]], private=[False, False])
-    people, gaps = estimate_visibility_gaps(alone, {"m": model[:2]}, rng())
+    people, gaps = estimate_visibility_gaps(alone, {"m": model[:2]}, sampler())
     assert people.undefined == gaps["m"].undefined == "needs answers to images of both sets"
 
 
@@ -96,6 +99,6 @@ def test_a_gap_is_found_where_it_was_planted_and_not_where_not() -> None:
     table = draw(4, people=40)
     cheat = ~table.private | (draw_probabilities(5, table.truth, 1.0).argmax(axis=1) == table.truth)
     fair = draw_probabilities(6, table.truth, 2.0).argmax(axis=1) == table.truth
-    _, gaps = estimate_visibility_gaps(table, {"cheat": cheat, "fair": fair}, rng())
+    _, gaps = estimate_visibility_gaps(table, {"cheat": cheat, "fair": fair}, sampler())
     assert (gaps["cheat"].low or 0) > 0.2
     assert (gaps["fair"].low or 1) < 0 < (gaps["fair"].high or -1)

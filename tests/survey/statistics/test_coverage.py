@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from survey.statistics.accuracy import estimate_mean
 from survey.statistics.comparison import estimate_difference, estimate_visibility_gaps
 from survey.statistics.figures import Figure
+from survey.statistics.resampling import Sampler
 from tests.survey.statistics.planted import build
 
 STUDIES, IMAGES, DRAWS = 1000, 100, 600
@@ -60,11 +61,12 @@ def test_intervals_cover_what_was_planted(
     hits = np.zeros(4)
     for seed in range(STUDIES):
         rng = np.random.default_rng(seed + 1)
+        sampler = Sampler(seed + 1, DRAWS)
         right, model, private = draw_study(rng, people)
         table = build(np.where(right, 0, 1), private=private.tolist())
-        gap, beyond = estimate_visibility_gaps(table, {"m": model}, rng, DRAWS)
+        gap, beyond = estimate_visibility_gaps(table, {"m": model}, sampler)
         figures = (
-            estimate_mean(table, rng, DRAWS), estimate_difference(table, model, rng, DRAWS),
+            estimate_mean(table, sampler), estimate_difference(table, model, sampler),
             gap, beyond["m"],
         )  # fmt: skip
         hits += [covers(figure, truth) for figure, truth in zip(figures, truths, strict=True)]

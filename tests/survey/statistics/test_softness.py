@@ -7,14 +7,15 @@ from scipy.stats import entropy, spearmanr
 from kfer.metrics import compute_brier, compute_ece
 from survey.statistics.calibration import BINS, measure_calibration
 from survey.statistics.figures import Figure
+from survey.statistics.resampling import Sampler
 from survey.statistics.softness import FLOOR, compare_doubts, compute_divergences, correlate
 from survey.statistics.table import ModelColumn
 from survey.statistics.timing import measure_by_speed, relate_to_confidence, relate_to_difficulty
 from tests.survey.statistics.planted import K, build, draw, draw_probabilities
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+def sampler() -> Sampler:
+    return Sampler(seed=0)
 
 
 def holds(figure: Figure, value: float) -> bool:
@@ -33,7 +34,7 @@ def test_divergences_are_scipys_relative_entropy() -> None:
 def test_doubts_of_a_model_and_of_people() -> None:
     table = draw(1, people=15)
     model = ModelColumn("m", draw_probabilities(2, table.truth, 2.0))
-    found = compare_doubts(table, model, rng())
+    found = compare_doubts(table, model, sampler())
     told = table.counts[:, :K] / table.counts[:, :K].sum(axis=1, keepdims=True)
     kl = np.mean([entropy(p, q, base=2) for p, q in zip(told, model.probabilities, strict=True)])
     assert holds(found.divergence, kl)
@@ -47,21 +48,21 @@ def test_doubts_of_a_model_and_of_people() -> None:
 def test_a_model_that_rules_out_what_people_see_diverges_far_but_not_for_ever() -> None:
     table = build([[1, 0, 0]] * 3)
     sure = ModelColumn("m", np.eye(K)[[0, 0, 0]])
-    found = compare_doubts(table, sure, rng())
+    found = compare_doubts(table, sure, sampler())
     assert found.divergence.value == pytest.approx(-np.log2(FLOOR) / 3, rel=1e-3)
 
 
 def test_correlations_that_are_undefined_say_so() -> None:
-    same = correlate(np.ones(5), np.arange(5.0), rng())
+    same = correlate(np.ones(5), np.arange(5.0), sampler())
     assert same.undefined == "a rank correlation is undefined: all values are the same"
-    few = compare_doubts(build([[0, 1]]), ModelColumn("m", np.eye(K)[:2]), rng())
+    few = compare_doubts(build([[0, 1]]), ModelColumn("m", np.eye(K)[:2]), sampler())
     assert "three images" in str(few.doubt.undefined)
 
 
 def test_calibration_is_that_of_the_metrics() -> None:
     table = draw(3)
     probabilities = draw_probabilities(4, table.truth, 2.0)
-    found = measure_calibration(table.truth, probabilities, rng())
+    found = measure_calibration(table.truth, probabilities, sampler())
     assert holds(found.brier, compute_brier(table.truth, probabilities))
     assert found.ece.value == pytest.approx(compute_ece(table.truth, probabilities, BINS), abs=1e-9)
     assert sum(each.right.n for each in found.bins) == 100
@@ -73,7 +74,7 @@ def test_calibration_is_that_of_the_metrics() -> None:
 
 
 def test_certainty_falls_into_the_last_bin_and_empty_bins_say_so() -> None:
-    found = measure_calibration(np.zeros(4, dtype=np.int16), np.eye(K)[[0, 0, 0, 1]], rng())
+    found = measure_calibration(np.zeros(4, dtype=np.int16), np.eye(K)[[0, 0, 0, 1]], sampler())
     assert (found.bins[-1].confidence, found.bins[-1].right.value) == (1.0, 0.75)
     assert found.bins[0].right.undefined == "no answers"
 
@@ -82,23 +83,23 @@ def test_speed_is_each_persons_own() -> None:
     # The quick person is right, the slow one wrong: within each, speed makes no difference.
     times = np.array([np.arange(10) + 100.0, np.arange(10) + 9000.0])
     table = build([[0] * 10, [1] * 10], response_ms=times)
-    assert [part.right.value for part in measure_by_speed(table, rng())] == [0.5] * 5
+    assert [part.right.value for part in measure_by_speed(table, sampler())] == [0.5] * 5
     # Everybody's quickest answers are right.
     table = build([[0] * 2 + [1] * 8] * 2, response_ms=times)
-    parts = measure_by_speed(table, rng())
+    parts = measure_by_speed(table, sampler())
     assert [part.right.value for part in parts] == [1, 0, 0, 0, 0]
     assert parts[0].median_ms == pytest.approx((101 + 9000) / 2)
 
 
 def test_speed_parts_hold_every_answer_once() -> None:
     table = draw(5, people=8, images=23, missing=0.3)
-    parts = measure_by_speed(table, rng())
+    parts = measure_by_speed(table, sampler())
     times = [
         np.sort(row[~np.isnan(row)]) for row in table.response_ms if (~np.isnan(row)).sum() >= 5
     ]
     first = np.concatenate([row[: int(np.ceil(len(row) / 5))] for row in times])
     assert parts[0].median_ms == pytest.approx(np.median(first))
-    assert measure_by_speed(build([[0, 0, 0, 0]]), rng()) == []
+    assert measure_by_speed(build([[0, 0, 0, 0]]), sampler()) == []
 
 
 def test_times_and_difficulty() -> None:
@@ -108,7 +109,7 @@ def test_times_and_difficulty() -> None:
         table.correct[table.answered[:, at], at].mean() for at in range(100)
     ])  # fmt: skip
     expected = spearmanr(medians, shares).statistic
-    assert holds(relate_to_difficulty(table, rng()), expected)
+    assert holds(relate_to_difficulty(table, sampler()), expected)
     model = ModelColumn("m", draw_probabilities(7, table.truth, 1.0))
     expected = spearmanr(medians, model.probabilities.max(axis=1)).statistic
-    assert holds(relate_to_confidence(table, model, rng()), expected)
+    assert holds(relate_to_confidence(table, model, sampler()), expected)
