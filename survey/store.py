@@ -190,9 +190,7 @@ def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
             Trial.phase.in_(["main", "repeat"]),
         )
     )
-    return pd.DataFrame(
-        session.execute(query).all(), columns=[column.name for column in query.selected_columns]
-    )
+    return pd.read_sql(query, session.connection())
 
 
 def list_people(session: Session, study: StudyRecord) -> dict[int, str]:

@@ -11,7 +11,7 @@ from survey.statistics.figures import Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import MISSING, AnswerTable
 
-CROWDS = 200  # of each size
+CROWDS = 200  # of each size, at most
 
 
 def estimate_alpha(counts: NDArray[np.int64], sampler: Sampler) -> Figure:
@@ -129,8 +129,8 @@ def score_crowds(table: AnswerTable, sizes: list[int], sampler: Sampler) -> list
     The interval is that of the draws: what another crowd of that size would reach on these images.
     """
     people, width = len(table.participants), table.cannot_tell + 1
-    rng = sampler.build_rng("crowds")
-    places = rng.random((CROWDS, people)).argsort(axis=1).argsort(axis=1)
+    rng, crowds = sampler.build_rng("crowds"), min(CROWDS, sampler.draws)
+    places = rng.random((crowds, people)).argsort(axis=1).argsort(axis=1)
     # As numbers, so that one product counts the answers of every crowd to every image.
     given = (table.answers[:, :, None] == np.arange(width)).reshape(people, -1).astype(np.float32)
     figures = []
@@ -138,7 +138,7 @@ def score_crowds(table: AnswerTable, sizes: list[int], sampler: Sampler) -> list
         if size > people:
             figures.append(explain(f"only {people} people took part", people))
             continue
-        counts = ((places < size).astype(np.float32) @ given).reshape(CROWDS, -1, width)
+        counts = ((places < size).astype(np.float32) @ given).reshape(crowds, -1, width)
         scores = (find_majority(counts, rng) == table.truth).mean(axis=1)
         figures.append(take_interval(float(scores.mean()), scores, size))
     return figures
