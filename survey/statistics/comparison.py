@@ -12,7 +12,7 @@ from survey.statistics.figures import Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
-PERMUTATIONS = 9999
+PERMUTATIONS = 5  # for each draw of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compare(table: AnswerTable, name: str, answers: NDArray[np.int16], sampler: 
         estimate_difference(table, right, sampler),
         rank(table, right),
         run_mcnemar(table, right),
-        permute_images(table, right, sampler.build_rng("permutation")),
+        permute_images(table, right, sampler),
     )
 
 
@@ -87,12 +87,7 @@ def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_]) -> TestOutcome:
     return TestOutcome("exact McNemar test against the majority", float(outcome.pvalue), len(crowd))
 
 
-def permute_images(
-    table: AnswerTable,
-    right: NDArray[np.bool_],
-    rng: np.random.Generator,
-    permutations: int = PERMUTATIONS,
-) -> TestOutcome:
+def permute_images(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> TestOutcome:
     """Were it all the same whether an image is answered by the model or by people: sign flips.
 
     The statistic is the mean over images of: the model is right, minus the share of people who are.
@@ -100,6 +95,8 @@ def permute_images(
     seen = table.answered.sum(axis=0)
     kept = seen > 0
     gaps = right[kept] - table.correct.sum(axis=0)[kept] / seen[kept]
+    permutations = PERMUTATIONS * sampler.draws
+    rng = sampler.build_rng("permutation")
     signs = rng.integers(0, 2, size=(permutations, len(gaps))) * 2.0 - 1
     # Rounding must not make equal sums unequal.
     as_far = np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-12

@@ -16,6 +16,7 @@ from survey.statistics.table import AnswerTable
 
 DRAWS = 1000
 MOST_PEOPLE = 60  # whose pairs are looked at; of more, that many are drawn
+DRAWS_AT_ONCE = 100
 
 Array = NDArray[np.float64]
 
@@ -110,12 +111,19 @@ def _summarize(
         return _give_none(
             "error consistency is undefined: everybody is always right, or wrong", images
         )
-    drawn = _compare(right, there, other_right, other_there, sampler.count("images", images))
+    counts = sampler.count("images", images)
+    # In parts, because all pairs of all draws at once take a gigabyte.
+    drawn = np.concatenate(
+        [
+            _average(_compare(right, there, other_right, other_there, part).kappa, pairs)
+            for part in np.array_split(counts, max(len(counts) // DRAWS_AT_ONCE, 1))
+        ]
+    )
     others = (
         float(_average(values, pairs)[0])
         for values in (whole.observed, whole.expected, whole.lowest, whole.highest)
     )
-    return Consistency(take_interval(float(value), _average(drawn.kappa, pairs), images), *others)
+    return Consistency(take_interval(float(value), drawn, images), *others)
 
 
 def _give_none(reason: str, images: int) -> Consistency:

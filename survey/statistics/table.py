@@ -48,6 +48,11 @@ class AnswerTable:
         return np.asarray(self.answers == self.truth)
 
     @cached_property
+    def median_ms(self) -> NDArray[np.float64]:
+        """(I,) the median response time to each image; NaN without answers."""
+        return pd.DataFrame(self.response_ms).median().to_numpy(dtype=np.float64)
+
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """(I, K + 1) how many people answered what; the last column is "cannot tell"."""
         width = self.cannot_tell + 1

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from survey.statistics.figures import Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
@@ -50,22 +49,16 @@ def measure_by_speed(table: AnswerTable, sampler: Sampler) -> list[TimePart]:
 
 def relate_to_difficulty(table: AnswerTable, sampler: Sampler) -> Figure:
     """Spearman's correlation over images: the median time, the share of people who are right."""
-    kept, times = _find_medians(table)
+    kept = ~np.isnan(table.median_ms)
     if kept.sum() < 3:
         return explain("needs three images that people have answered", int(kept.sum()))
     shares = table.correct[:, kept].sum(axis=0) / table.answered[:, kept].sum(axis=0)
-    return correlate(times, shares, sampler)
+    return correlate(table.median_ms[kept], shares, sampler)
 
 
 def relate_to_confidence(table: AnswerTable, model: ModelColumn, sampler: Sampler) -> Figure:
     """The same with the model's highest probability."""
-    kept, times = _find_medians(table)
+    kept = ~np.isnan(table.median_ms)
     if kept.sum() < 3:
         return explain("needs three images that people have answered", int(kept.sum()))
-    return correlate(times, model.probabilities[kept].max(axis=1), sampler)
-
-
-def _find_medians(table: AnswerTable) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which images have answers, (I,), and the median time to those."""
-    kept = np.asarray(table.answered.any(axis=0))
-    return kept, np.nanmedian(table.response_ms[:, kept], axis=0).astype(np.float64)
+    return correlate(table.median_ms[kept], model.probabilities[kept].max(axis=1), sampler)
