@@ -7,7 +7,7 @@ those who are left nor those whom a filter takes away.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,14 @@ from kfer.labels import Taxonomy
 from survey import store, studies
 from survey.database import transaction
 from survey.errors import StudyError
-from survey.records import VISIBILITIES, Candidate, FlagRecord, ModelAnswer, StudyRecord
+from survey.records import (
+    VISIBILITIES,
+    Candidate,
+    FinishedRecord,
+    FlagRecord,
+    ModelAnswer,
+    StudyRecord,
+)
 from survey.statistics.quality import RULES
 from survey.statistics.summary import Summary, summarize
 from survey.statistics.table import AnswerTable, align_models, build_table
@@ -61,7 +68,7 @@ class Filters:
 class StudyData:
     """All that was read of one version of a study. ``answers`` are finished participations' alone.
 
-    ``answers``: see ``store.read_answers``; ``people``: see ``store.list_people``.
+    ``answers``: see ``store.read_answers``; ``people``: see ``store.list_finished``.
     """
 
     study: StudyRecord
@@ -69,7 +76,7 @@ class StudyData:
     images: tuple[Candidate, ...]
     models: tuple[ModelAnswer, ...]
     flags: Mapping[int, list[FlagRecord]]
-    people: Mapping[int, str]
+    people: Mapping[int, FinishedRecord]
     unfinished: int
 
     @cached_property
@@ -80,10 +87,7 @@ class StudyData:
     @cached_property
     def days(self) -> tuple[date, ...]:
         """When each participant of ``table`` answered last (UTC)."""
-        finished: dict[int, datetime] = dict(
-            zip(self.answers["participation_id"], self.answers["finished_at"], strict=True)
-        )
-        return tuple(finished[participant].date() for participant in self.table.participants)
+        return tuple(self.people[each].finished_at.date() for each in self.table.participants)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +172,7 @@ def read_study(engine: Engine, name: str, version: int | None = None) -> StudyDa
             tuple(studies.list_study_images(session, study, "main")),
             tuple(studies.list_model_answers(session, study)),
             store.list_flags(session, study),
-            store.list_people(session, study),
+            store.list_finished(session, study),
             store.count_unfinished(session, study),
         )
 

@@ -151,6 +151,14 @@ class ParticipationRecord:
 
 
 @dataclass(frozen=True)
+class FinishedRecord:
+    """A participation that was answered to the end: whose, and when."""
+
+    person_id: str
+    finished_at: datetime
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A stored trial. ``position`` counts from 0 over all phases; ``truth`` is never shown."""
 

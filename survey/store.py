@@ -23,6 +23,7 @@ from survey.models import (
     Trial,
 )
 from survey.records import (
+    FinishedRecord,
     FlagRecord,
     NewResponse,
     ParticipationRecord,
@@ -171,7 +172,7 @@ def list_responses(
 def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
     """Main answers and repeats of finished participations, a row each, for statistics.
 
-    Columns participation_id, image_id, phase, label, response_ms and finished_at (UTC).
+    Columns participation_id, image_id, phase, label and response_ms.
     """
     query = (
         select(
@@ -180,7 +181,6 @@ def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
             Trial.phase,
             Response.label,
             Response.response_ms,
-            Participation.finished_at,
         )
         .join(Trial, Trial.participation_id == Participation.id)
         .join(Response, Response.trial_id == Trial.id)
@@ -193,12 +193,16 @@ def read_answers(session: Session, study: StudyRecord) -> pd.DataFrame:
     return pd.read_sql(query, session.connection())
 
 
-def list_people(session: Session, study: StudyRecord) -> dict[int, str]:
-    """Whose each participation is."""
-    query = select(Participation.id, Participation.participant_id).where(
-        Participation.study_id == study.id
+def list_finished(session: Session, study: StudyRecord) -> dict[int, FinishedRecord]:
+    """By participation; those that are not finished are left out."""
+    query = select(Participation.id, Participation.participant_id, Participation.finished_at).where(
+        Participation.study_id == study.id, Participation.finished_at.is_not(None)
     )
-    return {row.id: row.participant_id for row in session.execute(query)}
+    return {
+        participation_id: FinishedRecord(person_id, finished_at)
+        for participation_id, person_id, finished_at in session.execute(query)
+        if finished_at is not None
+    }
 
 
 def count_unfinished(session: Session, study: StudyRecord) -> int:

@@ -51,7 +51,7 @@ MEBI = 1024**2
 
 READ = text(
     "SELECT participation.id AS participation_id, trial.image_id, trial.phase, response.label, "
-    "response.response_ms, participation.finished_at FROM participation "
+    "response.response_ms FROM participation "
     "JOIN trial ON trial.participation_id = participation.id "
     "JOIN response ON response.trial_id = trial.id "
     "WHERE participation.finished_at IS NOT NULL AND trial.phase IN ('main', 'repeat')"

@@ -23,7 +23,14 @@ from survey.comparison import (
 )
 from survey.errors import StudyError
 from survey.participation import build_response
-from survey.records import CANNOT_TELL, Candidate, FlagRecord, ModelAnswer, StudyRecord
+from survey.records import (
+    CANNOT_TELL,
+    Candidate,
+    FinishedRecord,
+    FlagRecord,
+    ModelAnswer,
+    StudyRecord,
+)
 from survey.statistics.describe import describe_summary
 from tests.survey.conftest import NOW
 from tests.survey.samples import LABELS, SMALL, add_study
@@ -45,13 +52,15 @@ def build_data(people: int, flagged: int = 0, per_day: int = 100) -> StudyData:
             "main",
             image.label if at < person % 11 else CANNOT_TELL,
             900,
-            FIRST_DAY + timedelta(days=person // per_day),
         )
         for person in range(people)
         for at, image in enumerate(IMAGES)
     ]
-    columns = ["participation_id", "image_id", "phase", "label", "response_ms", "finished_at"]
-    names = {person: f"person {person}" for person in range(people)}
+    columns = ["participation_id", "image_id", "phase", "label", "response_ms"]
+    names = {
+        person: FinishedRecord(f"person {person}", FIRST_DAY + timedelta(days=person // per_day))
+        for person in range(people)
+    }
     flags = {person: [FlagRecord("too_fast", "...")] for person in range(flagged)}
     sure = dict.fromkeys(LABELS, 0.05)
     models = tuple(

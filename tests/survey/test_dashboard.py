@@ -128,7 +128,7 @@ def test_the_researcher_sees_everybody(engine: Engine, study: list[int]) -> None
     assert sorted(main.groupby("subj")["correct"].sum()) == sorted(study)
     parquet = pd.read_parquet(io.BytesIO(dashboard.export("small", ".parquet", TOKEN)))
     assert len(parquet) == len(table)
-    with pytest.raises(StudyError, match="unknown kind of file"):
+    with pytest.raises(StudyError, match="Unknown kind of file"):
         dashboard.export("small", ".exe", TOKEN)
 
 
