@@ -37,8 +37,9 @@ search) with FER2013's own labels and, for the second head, the ten raters' vote
 et al. 2016; the votes are MIT-licensed). FER2013's pictures were scraped, and its mirrors state
 contradictory licences; none of them is part of this bundle or its project. Left out of training:
 pictures pixel-identical to one of the public or the final test, surplus copies, and copies with
-contradictory labels. The epoch, the temperatures and the threshold were chosen on PublicTest, so
-its figures flatter slightly; the final test (PrivateTest) was never looked at.
+contradictory labels. The epoch, the share of each run in a mean of weights, the temperatures and
+the threshold were chosen on PublicTest, so its figures flatter slightly; the final test
+(PrivateTest) was never looked at.
 """
 
 _LIMITS = """## Limits

@@ -91,6 +91,36 @@ def train(
 
 
 @app.command()
+def average(
+    data: DataOption,
+    votes: VotesOption,
+    run: Annotated[
+        list[Path], typer.Option(help="Run folder; give two or more, begun with the same weights.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder of the mean.")],
+    exclude: ExcludeOption = None,
+    share: Annotated[
+        list[float] | None, typer.Option(help="Of each run in the mean; default: all the same.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Where the bundle goes; default: OUT/bundle.")
+    ] = None,
+) -> None:
+    """Write the mean of several runs' weights as a bundle, its temperatures fitted anew."""
+    from training.average import BEST, average_runs
+    from training.dataset import build_face_set
+    from training.export import check_target, export_bundle
+    from training.sources import read_fer2013
+
+    target = bundle or out / "bundle"
+    check_target(target)
+    config = average_runs(run, share or [1.0] * len(run), out)
+    validation = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
+    export_bundle(config, out / BEST, validation, target)
+    typer.echo(f"bundle written to {target}")
+
+
+@app.command()
 def evaluate(
     data: DataOption,
     votes: VotesOption,

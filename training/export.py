@@ -95,7 +95,7 @@ def export_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
 
 
 def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> None:
-    model, epoch = _load_network(config, weights)
+    model, state = _load_network(config, weights)
     heads: tuple[Head, ...] = HEADS
     timm.models.save_for_hf(
         model.half(),
@@ -112,7 +112,8 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
         "training": {
             "data": "FER2013 training part with FER+ votes",
             "settings": dataclasses.asdict(config),
-            "best_epoch": epoch,
+            "best_epoch": state["epoch"],
+            "averaged": state["averaged"],  # the runs that it is the mean of, if so
             "git_revision": _find_git_revision(),
         }
     }
@@ -127,12 +128,12 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     save_bundle_config(folder, timm_config, heads, CROP, notes)
 
 
-def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, int]:
+def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     state = load_checkpoint(weights, json.loads(config.to_json()))
     model = build_model(config)
     try:
         model.load_state_dict(state["model"])
-        return model, state["epoch"]
+        return model, {"epoch": state["epoch"], "averaged": state.get("averaged")}
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{weights}: its weights do not fit architecture {config.architecture!r} "

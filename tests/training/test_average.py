@@ -1,0 +1,83 @@
+"""The mean of runs: the right numbers, from runs of one network only."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kfer.bundle import load_bundle
+from tests.training.synthetic import CONFIG, NETWORK, build_faces
+from training.average import average, average_runs
+from training.checkpoint import load_checkpoint
+from training.config import TrainConfig
+from training.errors import CheckpointError, ConfigError
+from training.export import export_bundle
+from training.loop import train
+
+
+def run(out: Path, config: TrainConfig, start: dict[str, torch.Tensor] | None = None) -> Path:
+    faces, validation = build_faces(4), build_faces(3, seed=1)
+    train(
+        config, faces, validation, out, torch.device("cpu"), lambda _epoch: None, start=start
+    )  # fmt: skip
+    return out
+
+
+def load(folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(folder / "best.pt", weights_only=True)["model"]
+    return weights
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two that began with the same weights."""
+    folder = tmp_path_factory.mktemp("runs")
+    short = replace(CONFIG, epochs=1, warmup_epochs=0)
+    first = run(folder / "first", short)
+    start = load(first)
+    return [run(folder / f"{seed}", replace(short, seed=seed), start) for seed in (1, 2)]
+
+
+def test_weights_are_mixed_by_their_shares_and_counters_are_kept() -> None:
+    one = {"w": torch.tensor([1.0, 5.0]), "n": torch.tensor(3)}
+    other = {"w": torch.tensor([3.0, 1.0]), "n": torch.tensor(9)}
+    mixed = average([one, other], [3, 1])
+    assert mixed["w"].tolist() == [1.5, 4.0]
+    assert mixed["n"].item() == 3
+
+
+def test_the_mean_is_a_run_that_can_be_exported(runs: list[Path], tmp_path: Path) -> None:
+    config = average_runs(runs, [1, 3], tmp_path / "mean")
+    state = load_checkpoint(tmp_path / "mean" / "best.pt", json.loads(config.to_json()))
+    first, second = (load(folder) for folder in runs)
+    for name, value in state["model"].items():
+        if value.is_floating_point():
+            assert torch.allclose(value, 0.25 * first[name] + 0.75 * second[name], atol=1e-6)
+    assert [(part["settings"]["seed"], part["share"]) for part in state["averaged"]] == [
+        (1, 1.0), (2, 3.0)
+    ]  # fmt: skip
+    bundle = export_bundle(
+        config, tmp_path / "mean" / "best.pt", build_faces(3, seed=1), tmp_path / "bundle"
+    )
+    assert bundle == load_bundle(tmp_path / "bundle")
+    told = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))
+    assert [part["epoch"] for part in told["kfer"]["training"]["averaged"]] == [1, 1]
+
+
+def test_other_networks_and_odd_shares_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    wider = replace(
+        CONFIG, epochs=1, warmup_epochs=0, model_args=NETWORK | {"channels": [8, 16, 32, 32]}
+    )
+    other = run(tmp_path / "other", wider)
+    with pytest.raises(ConfigError, match=r"its model_args is .* only runs of one network"):
+        average_runs([runs[0], other], [1, 1], tmp_path / "mean")
+    with pytest.raises(ConfigError, match="needs two runs or more, but got 1"):
+        average_runs(runs[:1], [1], tmp_path / "mean")
+    for shares in ([1], [1, 0], [1, -2], [1, float("nan")]):
+        with pytest.raises(ConfigError, match="needs a number above 0 for each of the 2 runs"):
+            average_runs(runs, shares, tmp_path / "mean")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        average_runs([runs[0], tmp_path], [1, 1], tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
