@@ -29,6 +29,12 @@ from survey.records import ModelVersion
 from survey.setup import open_survey
 
 FONTS = ["Pretendard", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "sans-serif"]
+# A link to a study, or back to one's own answers, leads to the tab to take part.
+OPEN_SURVEY = """() => {
+  const study = new URLSearchParams(location.search).has("study");
+  if (!study && !location.hash.includes("code=")) return;
+  document.getElementById("kfer-take-part-button")?.click();
+}"""
 CACHE_SECONDS = (60, 300)  # how often outputs are looked through, and how old they may grow
 
 
@@ -85,7 +91,7 @@ def build_app(
         with gr.Tabs(overflow_behavior="wrap"):  # on a phone, all tabs stay in sight
             with gr.Tab("표정 분석 · Analyze"):
                 kfer.ui.build_tab(recognizer, missing)
-            with gr.Tab("설문 참여 · Take part"):
+            with gr.Tab("설문 참여 · Take part", elem_id="kfer-take-part"):
                 survey.ui.build_tab()
             with gr.Tab("사람과 모델 · Compare"):
                 survey.ui.build_comparison_tab()
@@ -107,6 +113,7 @@ def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> No
         css_paths=[kfer.ui.CSS, *survey.ui.CSS],
         max_file_size=kfer.web.MAX_BYTES,
         blocked_paths=[str(settings.data_dir.resolve())],
+        js=OPEN_SURVEY,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

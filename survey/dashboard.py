@@ -199,7 +199,7 @@ def _build_page(
         "choices": {
             "labels": dict(zip(labels.labels, words.name_labels(labels), strict=True)),
             "models": sorted({answer.model for answer in data.models}),
-            "rules": list(RULES),
+            "rules": count_flagged(data),
         },
         "enough": ENOUGH_PEOPLE,
         "admin": admin,
@@ -228,6 +228,12 @@ def _build_page(
         "images": {"rows": to_records(images), "csv": write_csv(images)},
         "participants": to_records(list_people(data)) if admin else None,
     }
+
+
+def count_flagged(data: StudyData) -> dict[str, int]:
+    """By rule, how many of those who finished it doubts."""
+    flags = [data.flags.get(each, ()) for each in data.table.participants]
+    return {rule: sum(any(flag.rule == rule for flag in own) for own in flags) for rule in RULES}
 
 
 def list_people(data: StudyData) -> pd.DataFrame:

@@ -19,6 +19,8 @@ from survey.charts.board import draw_board
 from survey.charts.look import FONT, Words
 from survey.charts.people import say_headline
 from survey.charts.tables import (
+    COVERAGE_OF_12,
+    COVERAGE_OF_40,
     explain_mappings,
     explain_raters,
     tabulate_images,
@@ -155,16 +157,21 @@ def list_methods(words: Words) -> list[str]:
             "answers (KL, bits) and Spearman's correlation.",
         ),
         words.say(
-            "모의 실험 1,000번에서 사람 평균의 95 % 구간은 40명이면 93.6–96.2 %, 12명이면 "
-            "93.4–97.1 %의 경우에 참값을 담았어요.",
-            "In 1,000 simulated studies the 95 % intervals held the true value in 93.6 to 96.2 % "
-            "of cases with 40 people, in 93.4 to 97.1 % with 12.",
+            f"모의 연구 1,000번에서 95 % 구간은 40명이면 {_range(COVERAGE_OF_40, '–')} %, 12명이면 "
+            f"{_range(COVERAGE_OF_12, '–')} %의 경우에 참값을 담았어요.",
+            "In 1,000 simulated studies the 95 % intervals held the true value in "
+            f"{_range(COVERAGE_OF_40, ' to ')} % of cases with 40 people, in "
+            f"{_range(COVERAGE_OF_12, ' to ')} % with 12.",
         ),
         words.say(
             "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시만 하고 빼지 않았어요.",
             "Doubtful participations (too fast, one answer only, ...) are flagged, not left out.",
         ),
     ]
+
+
+def _range(ends: tuple[float, float], between: str) -> str:
+    return between.join(map(str, ends))
 
 
 def _tell_versions() -> str:

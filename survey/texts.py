@@ -121,6 +121,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "completion_link": ("패널로 돌아가기", "Back to the panel"),
     "copy": ("복사하기", "Copy"),
+    "copy_link": ("링크 복사하기", "Copy link"),
     "copied": ("복사했어요", "Copied"),
     "marked": ("골라 두었으니 복사해 주세요", "Selected: copy it now"),
     "delete": ("내 답 모두 지우기", "Delete all my answers"),

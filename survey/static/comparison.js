@@ -159,7 +159,9 @@
       if (models.length) {
         addChoices(top, "models", models.map((name) => [name, name.split("@")[0]]), true);
       }
-      addChoices(top, "leave_out", rules.map((rule) => [rule, texts[`rule_${rule}`]]), false);
+      addChoices(top, "leave_out", Object.entries(rules).map(([rule, count]) => (
+        [rule, texts[`rule_${rule}`].map((text) => `${text} (${count})`)]
+      )), false);
       addDay(top, "since");
       addDay(top, "until");
       if (Object.keys(state.filters).length) {

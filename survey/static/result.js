@@ -77,28 +77,34 @@
       }
       const shown = make("code", "", row);
       shown.textContent = completion;
-      const copy = addButton(row, "copy", () => copyCode(shown, copy), false);
+      addCopy(row, "copy", shown, completion);
+    }
+
+    // Where it cannot be copied, ``shown`` shows the text, marked to be copied by hand.
+    function addCopy(row, key, shown, text) {
+      const copy = addButton(row, key, () => copyText(shown, text, copy), false);
       copy.setAttribute("aria-live", "polite");
     }
 
-    async function copyCode(shown, button) {
+    async function copyText(shown, text, button) {
       let done = "copied";
       try {
-        await navigator.clipboard.writeText(shown.textContent);
+        await navigator.clipboard.writeText(text);
       } catch { // a browser gives its clipboard over https only, and not in every frame
+        shown.textContent = text;
         getSelection().selectAllChildren(shown);
         done = "marked";
       }
       say(button.firstChild, done);
     }
 
-    // ``withdraw`` deletes everything and shows that it is done.
-    function addReceipt(page, code, withdraw) {
+    // ``link`` leads back here; ``withdraw`` deletes everything and shows that it is done.
+    function addReceipt(page, code, link, withdraw) {
       const row = make("div", "kfer-receipt", page);
       const shown = make("code", "", row);
       shown.textContent = code;
-      const copy = addButton(row, "copy", () => copyCode(shown, copy), false);
-      copy.setAttribute("aria-live", "polite");
+      addCopy(row, "copy", shown, code);
+      addCopy(row, "copy_link", shown, link);
       const remove = make("div", "kfer-buttons", page);
       const offer = () => {
         remove.replaceChildren();

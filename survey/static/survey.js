@@ -25,6 +25,10 @@
     let pending = false;
     let keys = {}; // of the screen that is shown
 
+    // After the #, a code is sent to no server and stands in no log.
+    const buildLink = () => (
+      `${location.origin}${location.pathname}?study=${encodeURIComponent(study.name)}#code=${code}`
+    );
     const getKey = () => `kfer-survey-${study.name}`;
 
     function clear(name) {
@@ -143,7 +147,7 @@
       const details = make("details", "kfer-my-code", page);
       say(make("summary", "", details), "my_code");
       say(make("p", "", details), "my_code_hint");
-      addReceipt(details, code, withdraw);
+      addReceipt(details, code, buildLink(), withdraw);
     }
 
     async function resume(typed, fail) {
@@ -386,7 +390,7 @@
       addResult(page, study, result);
       say(make("h3", "", page), "receipt");
       say(make("p", "", page), "receipt_hint");
-      addReceipt(page, code, withdraw);
+      addReceipt(page, code, buildLink(), withdraw);
     }
 
     async function withdraw() {
@@ -424,7 +428,7 @@
         else say(make("p", "", page), "no_study");
         return;
       }
-      const kept = wish.get("code") ?? storage.get(getKey());
+      const kept = new URLSearchParams(location.hash.slice(1)).get("code") ?? storage.get(getKey());
       if (kept) showWelcomeBack(kept);
       else showConsent();
     }

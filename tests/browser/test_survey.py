@@ -160,6 +160,30 @@ def test_reload_another_device_and_back(open_page: Callable[..., Page], server: 
     assert len(list_answers(server, code)) == 8
 
 
+def test_a_link_leads_back_to_the_trial(open_page: Callable[..., Page], server: AppServer) -> None:
+    page = open_page(server, query="?study=demo")
+    expect_screen(page, "consent")  # the tab is open already
+    go_to_practice(page)
+    answer_by_key(page, "1")
+    code = get_code(page)
+    page.reload()
+    expect_screen(page, "welcome-back")
+    page.locator(".kfer-my-code summary").click()
+    page.get_by_role("button", name="링크 복사하기").click()
+    # In a page without a clipboard the link is shown, to be copied by hand.
+    expect(page.get_by_role("button", name=re.compile("복사했어요|복사해 주세요"))).to_be_visible()
+    asked: list[str] = []
+    other = open_page(server, locale="en-US", query=f"?study=demo#code={code}")
+    other.on("request", lambda request: asked.append(request.url))
+    expect_screen(other, "welcome-back")
+    press_primary(other)
+    expect_screen(other, "practice")
+    press_primary(other)
+    wait_until_ready(other)
+    assert read_progress(other) == "2 / 5"
+    assert not any(code in url for url in asked)
+
+
 def test_a_lost_connection_loses_no_answer(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
