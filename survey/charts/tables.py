@@ -9,7 +9,7 @@ from survey.statistics.summary import ModelSummary, Summary
 
 NONE = "–"
 FEW_PEOPLE = 20
-# Of the 95 % intervals, lowest and highest of all figures: tests/survey/statistics/test_coverage.py.
+# Of the 95 % intervals of all figures: tests/survey/statistics/test_coverage.py prints them.
 COVERAGE_OF_12 = (93.4, 97.1)
 COVERAGE_OF_40 = (93.6, 96.2)
 
