@@ -83,3 +83,18 @@ def test_bad_input_is_said_and_the_app_stays_up(
         call(client, step, **arguments)
     assert get(server.url)[0] == 200
     assert "Traceback" not in server.log
+
+
+def test_the_comparison_tells_nothing_about_one_person(client: Client) -> None:
+    found = client.predict(api_name="/comparison", study="demo", filters={"visibility": "public"})
+    assert found["study"]["name"] == "demo"
+    assert (found["n"], found["people"], found["models"]) == (None, None, {})
+    assert "fewer than 5" in found["withheld"].lower()
+    assert client.predict(api_name="/comparison", study="demo")["finished"] >= 0
+    for arguments, message in (
+        ({"study": "nowhere"}, "There is no study nowhere"),
+        ({"study": "demo", "filters": {"who": "me"}}, "filters: unknown who"),
+        ({"study": "demo", "filters": {"models": ["none@1"]}}, "models has"),
+    ):
+        with pytest.raises(AppError, match=message):
+            client.predict(api_name="/comparison", **arguments)
