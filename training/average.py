@@ -17,13 +17,13 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig, build_config
 from training.errors import CheckpointError, ConfigError
 
-SAME = ("architecture", "model_args", "input_size")  # what the runs must have in common
 BEST, CONFIG = "best.pt", "config.json"
 
 
 def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> TrainConfig:
     """Write ``out/best.pt`` and ``out/config.json``, the first run's settings; these come back.
 
+    The mean is shown pictures of the size that the first run was shown.
     ``shares`` say how much of the mean each run is; they need not sum to 1.
     Raises ConfigError or CheckpointError.
     """
@@ -35,17 +35,12 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> Tr
             f"got {', '.join(f'{share:g}' for share in shares)}."
         )
     configs = [_read_config(run) for run in runs]
-    for run, config in zip(runs, configs, strict=True):
-        for name in SAME:
-            if getattr(config, name) != getattr(configs[0], name):
-                raise ConfigError(
-                    f"--run {run}: its {name} is {getattr(config, name)!r}, that of {runs[0]} "
-                    f"{getattr(configs[0], name)!r}; only runs of one network can be averaged."
-                )
     states = [
         load_checkpoint(run / BEST, json.loads(config.to_json()))
         for run, config in zip(runs, configs, strict=True)
     ]
+    for run, state in zip(runs, states, strict=True):
+        _check_shapes(run, state["model"], states[0]["model"])
     parts = [
         {"settings": json.loads(config.to_json()), "epoch": state["epoch"], "share": float(share)}
         for config, state, share in zip(configs, states, shares, strict=True)
@@ -76,6 +71,17 @@ def average(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
         return sum(terms[1:], terms[0])
 
     return {name: mix(name) for name in weights[0]}
+
+
+def _check_shapes(run: Path, weights: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
+    """The settings may differ: the size of the pictures, say, or the rate of dropout."""
+    for name in sorted({*weights, *first}):
+        shapes = [tuple(each[name].shape) if name in each else None for each in (weights, first)]
+        if shapes[0] != shapes[1]:
+            raise ConfigError(
+                f"--run {run}: its {name} has shape {shapes[0]}, the first run's {shapes[1]}; only "
+                "runs of one network can be averaged."
+            )
 
 
 def _read_config(run: Path) -> TrainConfig:

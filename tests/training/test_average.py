@@ -71,7 +71,9 @@ def test_other_networks_and_odd_shares_are_refused(runs: list[Path], tmp_path: P
         CONFIG, epochs=1, warmup_epochs=0, model_args=NETWORK | {"channels": [8, 16, 32, 32]}
     )
     other = run(tmp_path / "other", wider)
-    with pytest.raises(ConfigError, match=r"its model_args is .* only runs of one network"):
+    with pytest.raises(
+        ConfigError, match=r"its layer1\.0\.bn1\.bias has shape \(8,\), the first run's \(16,\)"
+    ):
         average_runs([runs[0], other], [1, 1], tmp_path / "mean")
     with pytest.raises(ConfigError, match="needs two runs or more, but got 1"):
         average_runs(runs[:1], [1], tmp_path / "mean")
