@@ -147,6 +147,7 @@ def encode_table(table: pd.DataFrame, suffix: str) -> bytes:
 
 def save_table(table: pd.DataFrame, path: Path) -> None:
     """Raises StudyError where that cannot be done."""
+    check_suffix(path)
     save_file(encode_table(table, path.suffix), path)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from kfer import __version__
+from kfer.version import __version__
 from survey.charts.board import draw_board
 from survey.charts.look import FONT, Words
 from survey.charts.people import say_headline

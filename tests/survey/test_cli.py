@@ -188,7 +188,7 @@ def test_faces_can_be_cut_out_at_the_import(data: Path) -> None:
         (("studies", "close", "a"), 1, "There is no study a; see: python -m survey studies"),
         (("freeze", "--model", "nowhere"), 1, "There is no model folder 'nowhere'"),
         (("export", "a", "--out", "a.csv"), 1, "There is no study a; see: python -m survey"),
-        (("export", "a", "--out", "a.xlsx"), 1, "Unknown kind of file; allowed are .csv"),
+        (("export", "a", "--out", "a.xlsx"), 1, "a.xlsx: unknown kind of file; allowed are .csv"),
         (("withdraw", "0000-0000-0000"), 1, "This code is not known"),
     ],
 )
