@@ -206,7 +206,7 @@ def client_still_works(server: AppServer) -> bool:
 def test_the_public_endpoints_are_those_of_the_contract(client: Client, server: AppServer) -> None:
     information = client.view_api(return_format="dict", print_info=False)
     steps = ("start", "answer", "back", "resume", "result", "withdraw")
-    public = {"analyze", *(f"survey_{step}" for step in steps)}
+    public = {"analyze", "comparison", *(f"survey_{step}" for step in steps)}
     assert set(information["named_endpoints"]) == {f"/{name}" for name in public}
     assert information["unnamed_endpoints"] == {}
     _, config = get(f"{server.url}/config")

@@ -19,7 +19,7 @@ from survey.web import build_routes
 
 def main() -> None:
     data = Path(os.environ["KFER_DATA_DIR"])
-    study = open_survey(None, data, None, lambda: datetime.now(UTC))
+    study = open_survey(None, data, None, None, lambda: datetime.now(UTC))
     routes = build_routes(study.engine, study.signer, study.endpoints)
     app = Starlette(routes=[*routes, Route("/", show_up)])
     uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="warning")

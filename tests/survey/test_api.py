@@ -11,6 +11,7 @@ from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from PIL import Image
 
+from survey.comparison import Withheld
 from tests.servers import AppServer, get, run_app
 
 pytestmark = pytest.mark.slow
@@ -88,8 +89,10 @@ def test_bad_input_is_said_and_the_app_stays_up(
 def test_the_comparison_tells_nothing_about_one_person(client: Client) -> None:
     found = client.predict(api_name="/comparison", study="demo", filters={"visibility": "public"})
     assert found["study"]["name"] == "demo"
-    assert (found["n"], found["people"], found["models"]) == (None, None, {})
-    assert "fewer than 5" in found["withheld"].lower()
+    assert (found["people"], found["models"], found["headline"]) == (None, {}, None)
+    # Other tests may have brought the app one participant; on its own this one finds none.
+    reason = Withheld.few_people if found["finished"] else Withheld.no_answers
+    assert found["withheld"] == reason
     assert client.predict(api_name="/comparison", study="demo")["finished"] >= 0
     for arguments, message in (
         ({"study": "nowhere"}, "There is no study nowhere"),
