@@ -126,8 +126,11 @@ def test_the_switch_changes_every_text_and_the_choice_survives_a_reload(page: Pa
     # What stays Korean: the language's own name, the tabs' names, the cards' second words.
     left = {text for text in english if HANGUL.search(text)} - labels
     tabs = {
-        "표정 분석 · Analyze", "설문 참여 · Take part", "사람과 모델 · Compare", "모델과 데이터 · About"
-    }  # fmt: skip
+        "표정 분석 · Analyze",
+        "설문 참여 · Take part",
+        "사람과 모델 · Compare",
+        "모델과 데이터 · About",
+    }
     assert left == {"한국어", *tabs}
     second = set(page.locator(".kfer-card li small").all_inner_texts())
     assert second == labels
