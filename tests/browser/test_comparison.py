@@ -135,6 +135,7 @@ def find_split(data: StudyData) -> date:
 def download(page: Page, button: Locator) -> tuple[str, bytes]:
     with page.expect_download() as waiting:
         button.click()
+    page.wait_for_timeout(200)  # Chromium drops what comes more than ten times a second
     return waiting.value.suggested_filename, waiting.value.path().read_bytes()
 
 
