@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kfer.labels import TAXONOMIES, get_mapping, get_taxonomy
+from kfer.labels import TAXONOMIES, get_taxonomy
 from survey.cli_studies import Name, studies_app
 from survey.console import Errors, get_stderr, get_study, now, open_engine
 
@@ -110,6 +110,8 @@ def freeze(
     ] = KOREAN5,
 ) -> None:
     """Store a model's answers for every image that has none of it yet."""
+    from survey.records import find_mapping
+
     with Errors():
         engine = open_engine()
         record = get_study(engine, study) if study else None
@@ -123,8 +125,8 @@ def freeze(
         else:
             version, done = _freeze_model(engine, model, labels, record)
         typer.echo(f"{version.identity}: {done} predictions frozen.")
-        if version.source and version.source != labels.name:
-            mapping = get_mapping(get_taxonomy(version.source), labels)
+        mapping = find_mapping(version.source, labels)
+        if mapping:
             typer.echo(mapping.describe())
 
 

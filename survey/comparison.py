@@ -85,6 +85,10 @@ class StudyData:
         return build_table(self.answers, self.images, self.study.definition.labels)
 
     @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        return tuple(sorted({answer.model for answer in self.models}))
+
+    @cached_property
     def days(self) -> tuple[date, ...]:
         """When each participant of ``table`` answered last (UTC)."""
         return tuple(self.people[each].finished_at.date() for each in self.table.participants)

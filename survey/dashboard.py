@@ -16,9 +16,8 @@ from survey.charts.board import Chapter, draw_board
 from survey.charts.look import Chart, Words
 from survey.charts.people import say_headline
 from survey.charts.references import plot_references
-from survey.charts.tables import explain_mappings, explain_raters, tabulate_images, tabulate_raters
+from survey.charts.tables import explain_raters, tabulate_images, tabulate_raters
 from survey.comparison import (
-    ENOUGH_PEOPLE,
     Comparison,
     Filters,
     StudyData,
@@ -28,8 +27,14 @@ from survey.comparison import (
 )
 from survey.database import transaction
 from survey.errors import StudyError, TokenError
-from survey.export import encode_table, name_image, name_participant, tabulate_responses
-from survey.records import StudyRecord
+from survey.export import (
+    encode_table,
+    name_image,
+    name_participant,
+    read_image_name,
+    tabulate_responses,
+)
+from survey.records import StudyRecord, pair_texts
 from survey.shared_results import SharedResults
 from survey.statistics.describe import describe_summary
 from survey.statistics.quality import RULES
@@ -107,7 +112,8 @@ class Dashboard:
         with transaction(self._engine, writes=False) as session:
             record = studies.get_study(session, study)
             showable = studies.list_showable(session, record, while_open=admin)
-            jpeg = studies.find_jpeg(session, image[1:]) if image[1:] in showable else None
+            image_id = read_image_name(image)
+            jpeg = studies.find_jpeg(session, image_id) if image_id in showable else None
         if jpeg is None:
             raise StudyError(
                 "This image is not shown here.", "여기서는 보여 드리지 않는 이미지예요."
@@ -157,21 +163,19 @@ class Dashboard:
 
 
 def _check_models(filters: Filters, data: StudyData) -> None:
-    known = sorted({answer.model for answer in data.models})
-    unknown = sorted(set(filters.models or ()) - set(known))
+    unknown = sorted(set(filters.models or ()) - set(data.model_names))
     if unknown:
         raise StudyError(
-            f"filters: models has {unknown[0]!r:.100}; allowed are {', '.join(known) or 'none'}."
+            f"filters: models has {unknown[0]!r:.100}; allowed are "
+            f"{', '.join(data.model_names) or 'none'}."
         )
 
 
 def _describe_study(study: StudyRecord) -> dict[str, Any]:
-    title = study.definition.title
-    only = next(iter(title.values()))
     return {
         "name": study.name,
         "version": study.version,
-        "title": [title.get("ko", only), title.get("en", only)],
+        "title": pair_texts(study.definition.title),
         "demo": study.definition.demo,
         "closed": study.closed_at is not None,
     }
@@ -198,10 +202,9 @@ def _build_page(
         "withheld": comparison.withheld and comparison.withheld.name,
         "choices": {
             "labels": dict(zip(labels.labels, words.name_labels(labels), strict=True)),
-            "models": sorted({answer.model for answer in data.models}),
+            "models": list(data.model_names),
             "rules": count_flagged(data),
         },
-        "enough": ENOUGH_PEOPLE,
         "admin": admin,
     }
     if comparison.summary is None:
@@ -215,9 +218,7 @@ def _build_page(
         "headline": say_headline(summary, words),
         "models": [model.name for model in summary.models],
         "raters": {
-            "caption": " ".join(
-                [explain_raters(summary, words), *explain_mappings(summary, words)]
-            ),
+            "caption": explain_raters(summary, words),
             "columns": list(raters.columns),
             "rows": raters.to_numpy().tolist(),
             "csv": write_csv(raters),

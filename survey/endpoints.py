@@ -11,7 +11,7 @@ from survey.database import transaction
 from survey.errors import ParticipationError
 from survey.links import Signer
 from survey.participation import Step, build_response
-from survey.records import ParticipationRecord, TrialRecord
+from survey.records import ParticipationRecord, TrialRecord, pair_texts
 from survey.texts import name_options
 
 MAX_BACKGROUND = 20  # questions
@@ -37,8 +37,8 @@ class Endpoints:
         shown = [name_options(definition.labels, language) for language in ("ko", "en")]
         return {
             "name": study.name,
-            "title": _pair(definition.title),
-            "consent": _pair(definition.consent),
+            "title": pair_texts(definition.title),
+            "consent": pair_texts(definition.consent),
             "languages": list(definition.languages),
             "demo": definition.demo,
             "labels": {label: [names[label] for names in shown] for label in definition.options},
@@ -120,12 +120,6 @@ class Endpoints:
             "labels": name_options(definition.labels, taking_part.language),
             "answer": trial.answer,
         }
-
-
-def _pair(texts: Mapping[str, str]) -> list[str]:
-    """Korean and English; a study in one language says the same in both."""
-    only = next(iter(texts.values()))
-    return [texts.get("ko", only), texts.get("en", only)]
 
 
 def check_background(background: Any) -> dict[str, str]:

@@ -178,6 +178,11 @@ def name_image(image_id: str) -> str:
     return f"i{image_id}"
 
 
+def read_image_name(name: str) -> str:
+    """The id of the image that ``name_image`` named so."""
+    return name[1:]
+
+
 def name_participant(person_id: str) -> str:
     """Made up, and the same one everywhere."""
     return f"s{hashlib.sha256(person_id.encode()).hexdigest()[:12]}"

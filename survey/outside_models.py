@@ -18,7 +18,7 @@ from kfer.labels import TAXONOMIES, Taxonomy, get_mapping
 from survey import studies
 from survey.database import transaction
 from survey.errors import StudyError
-from survey.export import name_image, save_table
+from survey.export import name_image, read_image_name, save_table
 from survey.records import ModelVersion, StudyRecord
 
 NAME = "imagename"
@@ -48,9 +48,7 @@ def read_predictions(
     _check_shares(path, table, shares)
     shares = shares / shares.sum(axis=1, keepdims=True)
     answers = {
-        image[len(name_image("")) :]: dict(
-            zip(taxonomy.labels, mapping.apply(row.tolist()), strict=True)
-        )
+        read_image_name(image): dict(zip(taxonomy.labels, mapping.apply(row.tolist()), strict=True))
         for image, row in zip(table[NAME], shares, strict=True)
     }
     revision = hashlib.sha256(data).hexdigest()[:12]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kfer.labels import Taxonomy, get_taxonomy
+from kfer.labels import Mapping as LabelMapping
+from kfer.labels import Taxonomy, get_mapping, get_taxonomy
 from survey.errors import StudyError
 
 VISIBILITIES = ("public", "private")
@@ -88,6 +89,12 @@ class StudyDefinition:
             for field in dataclasses.fields(self)
             for value in [getattr(self, field.name)]
         }
+
+
+def pair_texts(texts: Mapping[str, str]) -> list[str]:
+    """Korean and English; a study in one language says the same in both."""
+    only = next(iter(texts.values()))
+    return [texts.get("ko", only), texts.get("en", only)]
 
 
 def build_definition(settings: Mapping[str, Any], source: str) -> StudyDefinition:
@@ -233,6 +240,16 @@ class ModelVersion:
     @property
     def identity(self) -> str:
         return f"{self.name}@{self.revision}"
+
+
+def find_mapping(source: str | None, labels: Taxonomy) -> LabelMapping | None:
+    """How a model's own labels were taken for those of a study; None where they are the same.
+
+    Nor is there one where it is not known what the model answers in.
+    """
+    if source is None or source == labels.name:
+        return None
+    return get_mapping(get_taxonomy(source), labels)
 
 
 @dataclass(frozen=True)

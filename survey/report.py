@@ -21,7 +21,6 @@ from survey.charts.people import say_headline
 from survey.charts.tables import (
     COVERAGE_OF_12,
     COVERAGE_OF_40,
-    explain_mappings,
     explain_raters,
     tabulate_images,
     tabulate_raters,
@@ -74,9 +73,7 @@ def build_report(comparison: Comparison, words: Words, now: datetime) -> str:
         ],
         figures=figures,
         raters=_to_html(tabulate_raters(summary, words)),
-        raters_caption=" ".join(
-            [explain_raters(summary, words), *explain_mappings(summary, words)]
-        ),
+        raters_caption=explain_raters(summary, words),
         images=_to_html(_name_columns(tabulate_images(summary, words), words)),
         words={
             "raters": words.say("한눈에 보기", "At a glance"),

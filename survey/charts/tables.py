@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from kfer.labels import get_mapping, get_taxonomy
 from survey.charts.look import Words, name_model, percent, tell_p
+from survey.records import find_mapping
 from survey.statistics.confusion import Confusion, compute_balanced_accuracy, compute_macro_f1
 from survey.statistics.summary import ModelSummary, Summary
 
@@ -92,8 +92,9 @@ def explain_raters(summary: Summary, words: Words) -> str:
         "people (Geirhos 2020), α is Krippendorff's; in a model's row, with the model as one more "
         "rater.",
     )
+    mappings = _explain_mappings(summary, words)
     if n >= FEW_PEOPLE:
-        return caption
+        return " ".join([caption, *mappings])
     low, high = COVERAGE_OF_12
     few = words.say(
         f"사람이 적어서 구간이 조금 어긋날 수 있어요: 12명의 모의 연구 1,000번에서 95 % 구간은 "
@@ -101,17 +102,17 @@ def explain_raters(summary: Summary, words: Words) -> str:
         "With so few people intervals are a little off: in 1,000 simulated studies of 12 people "
         f"they held the true value in {low} to {high} % of cases.",
     )
-    return f"{caption} {few}"
+    return " ".join([caption, few, *mappings])
 
 
-def explain_mappings(summary: Summary, words: Words) -> list[str]:
+def _explain_mappings(summary: Summary, words: Words) -> list[str]:
     """A sentence for every model whose own labels are others than those of the study."""
     labels = summary.table.labels
     sentences = []
     for model in summary.models:
-        if model.source is None or model.source == labels.name:
+        mapping = find_mapping(model.source, labels)
+        if mapping is None:
             continue
-        mapping = get_mapping(get_taxonomy(model.source), labels)
         changed = ", ".join(f"{old}→{new}" for old, new in mapping.table.items() if old != new)
         missing = ", ".join(mapping.unreachable)
         never = f"; {missing}은(는) 답할 수 없어요" if missing else ""

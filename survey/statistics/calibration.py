@@ -10,7 +10,6 @@ from survey.statistics.figures import Figure, estimate_shares, take_interval
 from survey.statistics.resampling import Sampler
 
 BINS = 10  # of equal width: a study has few images
-DRAWS = 1000
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from survey.statistics.figures import Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
-DRAWS = 1000
 MOST_PEOPLE = 60  # whose pairs are looked at; of more, that many are drawn
 DRAWS_AT_ONCE = 100
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from kfer.labels import Taxonomy, get_mapping, get_taxonomy
+from survey.records import find_mapping
 from survey.statistics.confusion import (
     Confusion,
     compute_balanced_accuracy,
@@ -13,6 +13,7 @@ from survey.statistics.confusion import (
 )
 from survey.statistics.figures import Figure
 from survey.statistics.summary import ModelSummary, PeopleSummary, Summary
+from survey.statistics.table import AnswerTable
 
 
 def describe_summary(summary: Summary) -> dict[str, Any]:
@@ -20,13 +21,7 @@ def describe_summary(summary: Summary) -> dict[str, Any]:
     return {
         "images": len(summary.table.images),
         "people": _describe_people(summary.people, len(summary.table.images)),
-        "models": {
-            model.name: {
-                "approximation": describe_mapping(model.source, summary.table.labels),
-                **_describe_model(model, len(summary.table.images)),
-            }
-            for model in summary.models
-        },
+        "models": {model.name: _describe_model(model, summary.table) for model in summary.models},
     }
 
 
@@ -36,13 +31,6 @@ def scale(figure: Figure, factor: float) -> Figure:
         return figure
     low, high = (None if end is None else end * factor for end in (figure.low, figure.high))
     return Figure(figure.value * factor, low, high, figure.n)
-
-
-def describe_mapping(source: str | None, labels: Taxonomy) -> str | None:
-    """What a model's own labels were taken for; None where they are those of the study."""
-    if source is None or source == labels.name:
-        return None
-    return get_mapping(get_taxonomy(source), labels).describe()
 
 
 def _describe_people(people: PeopleSummary, images: int) -> dict[str, Any]:
@@ -69,9 +57,11 @@ def _describe_people(people: PeopleSummary, images: int) -> dict[str, Any]:
     }
 
 
-def _describe_model(model: ModelSummary, images: int) -> dict[str, Any]:
+def _describe_model(model: ModelSummary, table: AnswerTable) -> dict[str, Any]:
+    mapping = find_mapping(model.source, table.labels)
     return {
-        "score": scale(model.accuracy, images).to_json(),
+        "approximation": mapping and mapping.describe(),
+        "score": scale(model.accuracy, len(table.images)).to_json(),
         "accuracy": model.accuracy.to_json(),
         "by_label": _describe_all(model.by_label),
         "by_visibility": _describe_all(model.by_visibility),
