@@ -15,7 +15,7 @@ from typing import Any
 from training.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
-_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class TrainConfig:
 
     The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
     network has most to learn. The last ``plain_epochs`` do without mixup, erasing, blur and noise,
-    so that the network ends on pictures like those it will be shown. ``distillation`` is the
+    so that the network ends on pictures like those it will be shown. ``pretrained`` begins with
+    timm's own weights of the architecture (``NAME.TAG``). ``distillation`` is the
     teachers' share of the targets. ``sam_rho`` is how far sharpness-aware minimisation looks around
     (L2 over all weights; 0 is none, and half the cost).
     """
@@ -33,6 +34,7 @@ class TrainConfig:
     model_args: Mapping[str, Any]
     input_size: int
     epochs: int
+    pretrained: bool = False
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -112,7 +114,7 @@ def build_config(settings: Mapping[str, Any], source: str) -> TrainConfig:
         raise ConfigError(f"{source}: missing setting {', '.join(missing)}.")
     for name, value in settings.items():
         expected = _TYPES.get(str(getattr(fields[name].type, "__name__", "")), Mapping)
-        if not isinstance(value, expected) or isinstance(value, bool):
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise ConfigError(f"{source}: {name} has the wrong type: {value!r}.")
     try:
         return TrainConfig(**settings)

@@ -60,15 +60,20 @@ def build_pretrained_cfg(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def build_model(config: TrainConfig) -> nn.Module:
+def build_model(config: TrainConfig, *, pretrained: bool = False) -> nn.Module:
+    """The network, with random weights, or with those that timm loads from the Hub (or its cache).
+
+    Raises ConfigError when timm cannot build it, or has no such weights, or cannot reach them.
+    """
     try:
         model: nn.Module = timm.create_model(
-            config.architecture, pretrained=False, **config.model_args
+            config.architecture, pretrained=pretrained, **config.model_args
         )
     except Exception as error:  # networks raise many types for arguments that do not suit them
         raise ConfigError(
             f"timm cannot build architecture {config.architecture!r} with model_args "
-            f"{dict(config.model_args)}: {describe_error(error)}."
+            f"{dict(config.model_args)}{' with its pretrained weights' if pretrained else ''}: "
+            f"{describe_error(error)}."
         ) from error
     return model
 
@@ -195,7 +200,7 @@ class _Run:
                 f"batch_size {config.batch_size} is more than the {n_faces} training pictures; "
                 "lower it in the recipe."
             )
-        model = build_model(config)
+        model = build_model(config, pretrained=config.pretrained and start is None)
         _check_outputs(model, config)
         if start is not None:
             _load_start(model, start, config)

@@ -91,8 +91,8 @@ def test_a_face_without_votes_adds_nothing_to_the_second_heads_gradient(
             output.retain_grad()
             outputs.append(output)
 
-    def build(config: TrainConfig) -> nn.Module:
-        network = build_model(config)
+    def build(config: TrainConfig, **settings: bool) -> nn.Module:
+        network = build_model(config, **settings)
         network.register_forward_hook(keep)
         return network
 
