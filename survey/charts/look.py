@@ -177,6 +177,6 @@ def lay_out(figure: go.Figure, x: str, y: str, **changes: Any) -> go.Figure:
     )
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
     figure.update_xaxes(title={"text": x}, **grid)
-    figure.update_yaxes(title={"text": y}, **grid)
+    figure.update_yaxes(title={"text": y, "standoff": 10}, **grid)  # clear of long labels
     figure.update_layout(**changes)
     return figure

@@ -43,7 +43,9 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
             (name_model(model.name), own, BLUES, 0.0),
             (difference, own - people, DIVERGING, -100.0),
         ]
-    figure = make_subplots(1, len(panels), subplot_titles=[name for name, *_ in panels])
+    titles = [name for name, *_ in panels]
+    # Labels between the panels would lie over the answers of the one before.
+    figure = make_subplots(1, len(panels), shared_yaxes=True, subplot_titles=titles)
     for at, (_, shares, scale, lowest) in enumerate(panels, start=1):
         figure.add_trace(
             go.Heatmap(
@@ -57,6 +59,7 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
     lay_out(figure, words.say("답", "answer"), "", height=420)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(ticks="")
     figure.update_yaxes(title={"text": words.say("실제", "truth")}, col=1)
     title, caption = _tell_confusion(summary, model, words)
     numbers = pd.DataFrame(

@@ -113,14 +113,21 @@ def _explain_mappings(summary: Summary, words: Words) -> list[str]:
         mapping = find_mapping(model.source, labels)
         if mapping is None:
             continue
-        changed = ", ".join(f"{old}→{new}" for old, new in mapping.table.items() if old != new)
-        missing = ", ".join(mapping.unreachable)
-        never = f"; {missing}은(는) 답할 수 없어요" if missing else ""
+        name, source = name_model(model.name), mapping.source
+        theirs, ours = (
+            dict(zip(each.labels, words.name_labels(each), strict=True))
+            for each in (source, labels)
+        )
+        changed = ", ".join(
+            f"{theirs[old]}→{ours[new]}" for old, new in mapping.table.items() if old != new
+        )
+        missing = ", ".join(ours[label] for label in mapping.unreachable)
         sentences.append(
             words.say(
-                f"{name_model(model.name)}의 답은 {model.source}에서 옮긴 근사예요: "
-                f"{changed}{never}.",
-                f"{name_model(model.name)}: {mapping.describe()}",
+                f"{name}의 답은 {source.name}에서 옮긴 근사예요: {changed}"
+                f"{f'; {missing}은(는) 답할 수 없어요' if missing else ''}.",
+                f"{name}'s answers are an approximation, taken from {source.name}: {changed}"
+                f"{f'; it never answers {missing}' if missing else ''}.",
             )
         )
     return sentences

@@ -15,7 +15,8 @@
     return loading;
   }
 
-  // Panels side by side leave no room for their labels on a phone.
+  // Panels side by side leave no room for their labels on a phone. One above the other, each has its
+  // own, not only the first.
   function stackPanels(layout) {
     const axes = Object.keys(layout).filter((name) => /^xaxis\d*$/.test(name));
     if (axes.length < 2) return layout;
@@ -26,7 +27,7 @@
       const vertical = name.replace("x", "y");
       const domain = [bottom + 0.34 * step, bottom + 0.92 * step];
       stacked[name] = { ...layout[name], domain: [0, 1] };
-      stacked[vertical] = { ...layout[vertical], domain };
+      stacked[vertical] = { ...layout[vertical], domain, showticklabels: true };
     });
     stacked.annotations = layout.annotations?.map((annotation, at) => (
       { ...annotation, x: 0, xanchor: "left", y: 1 - at * step - 0.07 * step }

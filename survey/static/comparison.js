@@ -8,6 +8,16 @@
   window.kferMountComparison = (root, { texts, plotly }) => {
     const { make, both, nameFor } = window.kferSurveyPieces({ texts });
     const say = (element, key) => { both(element, texts[key]); return element; };
+    // Figures and intervals, which no line break may take apart.
+    const FIGURES = /(-?\d[\d.]* %|\[[^\]]*\])/;
+
+    function write(element, text) {
+      text.split(FIGURES).forEach((part, at) => {
+        if (at % 2) make("span", "kfer-figure", element).textContent = part;
+        else element.append(part);
+      });
+    }
+
     const word = (key) => texts[key][window.kfer.language === "ko" ? 0 : 1];
 
     const state = { study: null, filters: {}, token: null, page: null, asked: null };
@@ -212,7 +222,7 @@
     }
 
     function showFindings(page, library, opened) {
-      make("h2", "kfer-headline", content).textContent = page.headline;
+      write(make("h2", "kfer-headline", content), page.headline);
       const [first, ...others] = page.chapters;
       for (const chart of first.charts) addChart(content, chart, library, true, false);
       addRaters(page.raters);
@@ -232,12 +242,12 @@
     function addChart(parent, chart, library, now, titled = true) {
       const figure = make("figure", "kfer-chart", parent);
       figure.dataset.chart = chart.key;
-      if (titled) make("h3", "", figure).textContent = chart.title;
+      if (titled) write(make("h3", "", figure), chart.title);
       const canvas = make("div", "kfer-canvas", figure);
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `${chart.title} ${chart.caption}`);
       const caption = make("figcaption", "", figure);
-      caption.textContent = chart.caption;
+      write(caption, chart.caption);
       const name = `kfer-${state.study}-${chart.key}`;
       addSaves(figure, {
         PNG: async () => [await charts().paint(library, chart.figure, "png"), `${name}.png`],
@@ -297,7 +307,7 @@
         row.forEach((value, at) => {
           const cell = make(at ? "td" : "th", "", line);
           if (!at) cell.scope = "row";
-          if (value instanceof Node) cell.append(value); else cell.textContent = value;
+          if (value instanceof Node) cell.append(value); else write(cell, String(value));
         });
       }
       return frame;
@@ -308,9 +318,9 @@
       section.dataset.chart = "raters";
       const heading = say(make("h3", "", section), "raters");
       heading.id = "kfer-raters";
-      addTable(section, columns, rows).setAttribute("aria-labelledby", heading.id);
+      addTable(section, columns, rows, "kfer-raters").setAttribute("aria-labelledby", heading.id);
       const words = make("p", "kfer-caption", section);
-      words.textContent = caption;
+      write(words, caption);
       const name = `kfer-${state.study}-raters.csv`;
       addSaves(section, {
         CSV: async () => [new Blob([`\ufeff${csv}`], { type: "text/csv" }), name],

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     with run_app(tmp_path_factory.mktemp("compare"), KFER_ADMIN_TOKEN=TOKEN) as server:
         engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
         simulate(engine, "demo", ACCURACIES)
-        wait_for(lambda: len(read_study(engine, "demo").models) == 100)
+        wait_for(lambda: len(read_study(engine, "demo").models) == 100, seconds=180)
         engine.dispose()
         yield server
 
@@ -212,11 +212,12 @@ def test_the_researcher_sees_people_and_public_images_alone(
     expect(tab.locator("img")).to_have_count(0)
 
 
+@pytest.mark.parametrize("locale", ["ko-KR", "en-US"])
 @pytest.mark.parametrize("size", [PHONE, (1280, 900)])
 def test_nothing_is_cut_and_everybody_can_use_it(
-    open_page: Callable[..., Page], server: AppServer, size: tuple[int, int]
+    open_page: Callable[..., Page], server: AppServer, size: tuple[int, int], locale: str
 ) -> None:
-    page = open_page(server, size=size)
+    page = open_page(server, size=size, locale=locale)
     tab = open_tab(page)
     for summary in tab.locator(".kfer-chapter > summary").all():
         summary.click()
@@ -233,4 +234,20 @@ def test_nothing_is_cut_and_everybody_can_use_it(
         })"""
     )
     assert cut == []
+    hidden = page.evaluate(
+        """() => [...document.querySelectorAll(".kfer-canvas")].flatMap((canvas) => {
+          const panels = [...canvas.querySelectorAll(".hm")]
+            .map((panel) => panel.getBoundingClientRect());
+          return [...canvas.querySelectorAll(".ytick text")].filter((text) => {
+            const box = text.getBoundingClientRect();
+            return panels.some((panel) => box.left < panel.right - 1 && box.right > panel.left + 1
+              && box.top < panel.bottom - 1 && box.bottom > panel.top + 1);
+          }).map((text) => `${canvas.parentElement.dataset.chart}: ${text.textContent}`);
+        })"""
+    )
+    assert hidden == []  # behind the cells of a panel beside it
+    reach = tab.locator(".kfer-raters").evaluate(
+        "it => it.scrollWidth - it.parentElement.clientWidth"
+    )
+    assert size == PHONE or reach <= 0  # every column in sight
     assert find_violations(page, ".kfer-comparison") == []
