@@ -42,7 +42,12 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> Tr
     for run, state in zip(runs, states, strict=True):
         _check_shapes(run, state["model"], states[0]["model"])
     parts = [
-        {"settings": json.loads(config.to_json()), "epoch": state["epoch"], "share": float(share)}
+        {
+            "settings": json.loads(config.to_json()),
+            "origin": state.get("origin"),
+            "epoch": state["epoch"],
+            "share": float(share),
+        }
         for config, state, share in zip(configs, states, shares, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from kfer.bundle import CARD, Bundle
 from kfer.labels import get_taxonomy
 from training.evaluate import Evaluation, HeadFigures
 from training.export import EVALUATION
+from training.origin import find_pretrained, read_training
 
 _FRONT_MATTER = """---
 license: mit
@@ -73,6 +74,7 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
         _describe_sureness(evaluation),
         _USES,
         _DATA,
+        _describe_origin(bundle),
         _LIMITS,
         _describe_loading(bundle),
     ]
@@ -149,6 +151,15 @@ def _describe_sureness(evaluation: Evaluation) -> str:
 Below a probability of {sure.threshold:.2f} a reading is called "not sure". On PublicTest (FER+)
 {_percent(sure.covered)} of faces lie above, and {_percent(sure.accuracy_when_sure)} of those
 answers equal the raters' plurality.
+"""
+
+
+def _describe_origin(bundle: Bundle) -> str:
+    pretrained = ", ".join(f"`{name}`" for name in find_pretrained(read_training(bundle)))
+    if not pretrained:
+        return "It began with random weights and has seen no other pictures.\n"
+    return f"""It has not learned from these pictures alone: it, or a network that it learned
+from, began with timm's pretrained weights {pretrained} (`in1k`: photographs of ImageNet).
 """
 
 

@@ -64,6 +64,7 @@ def train(
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
+    from training.origin import describe_origin
     from training.sources import read_fer2013
 
     # What cannot be done is said now, not after hours.
@@ -73,7 +74,7 @@ def train(
     chosen = _choose_device(device)
     check_teaching(config, bool(teacher))
     teachers = [load_bundle(folder) for folder in teacher or ()]
-    weights = read_start(load_bundle(start)) if start else None
+    first = load_bundle(start) if start else None
     manifest = read_fer2013(data, votes, exclude)
     faces = build_face_set(data, manifest, "train")
     validation = build_face_set(data, manifest, "validation")
@@ -81,8 +82,11 @@ def train(
     teaching = teach(teachers, faces) if teachers else None
     try:
         best = run(
-            config, faces, validation, out, chosen, _report, teaching=teaching, start=weights
-        )
+            config, faces, validation, out, chosen, _report,
+            teaching=teaching,
+            start=read_start(first) if first else None,
+            origin=describe_origin(teachers, first),
+        )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
         raise

@@ -113,7 +113,8 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
             "data": "FER2013 training part with FER+ votes",
             "settings": dataclasses.asdict(config),
             "best_epoch": state["epoch"],
-            "averaged": state["averaged"],  # the runs that it is the mean of, if so
+            "origin": state.get("origin"),  # the bundles that it learned from and began with
+            "averaged": state.get("averaged"),  # the runs that it is the mean of, if so
             "git_revision": _find_git_revision(),
         }
     }
@@ -133,7 +134,7 @@ def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, dict[s
     model = build_model(config)
     try:
         model.load_state_dict(state["model"])
-        return model, {"epoch": state["epoch"], "averaged": state.get("averaged")}
+        return model, state
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{weights}: its weights do not fit architecture {config.architecture!r} "

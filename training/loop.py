@@ -88,11 +88,13 @@ def train(
     *,
     teaching: tuple[Tensor, Tensor] | None = None,
     start: Mapping[str, Tensor] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train, or go on with the run in ``out``; returns the path of the best weights.
 
     ``teaching`` are teachers' probabilities for ``faces``, (n, 7) and (n, 8), of which the targets
-    take the share ``config.distillation``; ``start`` are weights to begin with.
+    take the share ``config.distillation``; ``start`` are weights to begin with; ``origin`` says
+    where both come from, and stays with the weights.
 
     ``out`` gets config.json, epochs.csv, last.pt (to go on from) and best.pt (averaged weights).
     Every epoch draws from a generator seeded by (seed, epoch), so that a resumed run repeats an
@@ -132,7 +134,12 @@ def train(
         if result.score > max((past.score for past in history), default=-1.0):
             save_checkpoint(
                 best,
-                {"config": settings, "epoch": epoch + 1, "model": run.average.state_dict()},
+                {
+                    "config": settings,
+                    "epoch": epoch + 1,
+                    "model": run.average.state_dict(),
+                    "origin": origin,
+                },
             )
         history.append(result)
         save_checkpoint(last, {"config": settings, **run.state(history)})
