@@ -72,6 +72,7 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
         _describe(bundle, evaluation, today, command),
         *(_describe_head(head) for head in evaluation.heads),
         _describe_sureness(evaluation),
+        _describe_robustness(evaluation),
         _USES,
         _DATA,
         _describe_origin(bundle),
@@ -151,6 +152,24 @@ def _describe_sureness(evaluation: Evaluation) -> str:
 Below a probability of {sure.threshold:.2f} a reading is called "not sure". On PublicTest (FER+)
 {_percent(sure.covered)} of faces lie above, and {_percent(sure.accuracy_when_sure)} of those
 answers equal the raters' plurality.
+"""
+
+
+def _describe_robustness(evaluation: Evaluation) -> str:
+    names = [head.taxonomy for head in evaluation.heads]
+    rows = "\n".join(
+        f"| {each.condition} | {' | '.join(f'{each.losses[name]:.1f}' for name in names)} "
+        f"| {each.goal:.0f} |"
+        for each in evaluation.robustness
+    )
+    return f"""## Worse pictures
+
+Points of accuracy that PublicTest loses when its pictures are made worse; faces that the app finds
+are turned upright first.
+
+| | {" | ".join(f"`{name}`" for name in names)} | goal: at most |
+|---|{"---|" * len(names)}---|
+{rows}
 """
 
 

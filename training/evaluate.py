@@ -26,6 +26,7 @@ from kfer.metrics import (
 from training.calibrate import cross_fit
 from training.dataset import FaceSet
 from training.export import compute_logits, select
+from training.robustness import Robustness, measure_robustness
 
 TIMING_REPEATS = 60
 
@@ -75,6 +76,7 @@ class Evaluation:
     milliseconds: float
     heads: list[HeadFigures]
     sureness: Sureness | None
+    robustness: list[Robustness]
 
 
 def evaluate(bundle: Bundle, faces: FaceSet) -> Evaluation:
@@ -89,6 +91,7 @@ def evaluate(bundle: Bundle, faces: FaceSet) -> Evaluation:
         milliseconds=_time_one_face(classifier, faces),
         heads=[_measure_head(logits, head, faces) for head in bundle.heads],
         sureness=_measure_sureness(bundle, logits, faces),
+        robustness=measure_robustness(bundle, faces, logits),
     )
 
 

@@ -17,6 +17,7 @@ from training.card import build_card, write_card
 from training.dataset import FER7, FERPLUS8
 from training.evaluate import Evaluation, HeadFigures, Sureness
 from training.export import EVALUATION
+from training.robustness import Robustness
 
 TODAY = date(2026, 11, 21)
 COMMAND = "python -m training evaluate --bundle small"
@@ -51,6 +52,7 @@ EVALUATED = Evaluation(
         build_head("fer7", FER7.labels, 0.7123),
     ],
     sureness=Sureness(0.785, 0.6789, 0.9012),
+    robustness=[Robustness("in fog", 3.0, {"ferplus8": 2.26, "fer7": -0.31})],
 )
 
 
@@ -97,7 +99,7 @@ def test_the_confusion_has_the_truth_in_its_rows(card: str) -> None:
 
 def test_tables_are_rectangular(card: str) -> None:
     tables = re.findall(r"(?:^\|.*\|\n)+", card, flags=re.MULTILINE)
-    assert len(tables) == 5  # the main one; classes and confusion of two heads
+    assert len(tables) == 6  # the main one; classes and confusion of two heads; worse pictures
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
@@ -107,6 +109,11 @@ def test_sureness_is_stated_where_there_is_one(card: str, bundle: Bundle) -> Non
     assert "67.89 % of faces lie above, and 90.12 % of those" in card
     unsure = build_card(bundle, replace(EVALUATED, sureness=None), TODAY, COMMAND)
     assert "not sure" not in unsure.partition("## Intended use")[0]
+
+
+def test_losses_stand_beside_their_goals(card: str) -> None:
+    assert "| | `ferplus8` | `fer7` | goal: at most |" in card
+    assert "| in fog | 2.3 | -0.3 | 3 |" in card
 
 
 def test_uses_and_limits_are_stated(card: str) -> None:

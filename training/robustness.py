@@ -1,0 +1,108 @@
+"""How much accuracy pictures cost that are worse than FER2013's own, as photos in the app are."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kfer.bundle import Bundle
+from training.dataset import FaceSet
+from training.export import compute_logits, select
+
+Face = NDArray[np.uint8]  # (48, 48), grey
+JPEG_QUALITY = 30
+ROLL = 15.0  # degrees
+SMALL = 24  # px
+CAST = (1.0, 0.85, 0.6)  # of red, green and blue: an incandescent lamp
+DARK = 0.5  # of the brightness
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``goal`` is the loss in points that is allowed; several ways to worsen count alike."""
+
+    name: str
+    goal: float
+    worsen: Sequence[Callable[[Face], Face]]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """``losses`` in percentage points of accuracy, by head; below 0 where nothing was lost."""
+
+    condition: str
+    goal: float
+    losses: dict[str, float]
+
+
+def compress(face: Face) -> Face:
+    file = io.BytesIO()
+    Image.fromarray(face).save(file, "JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(file))
+
+
+def roll(face: Face, degrees: float) -> Face:
+    """Turned about the centre, as a face that was not aligned; what comes in is mirrored."""
+    border = len(face) // 4  # more than a turn by 15 degrees brings in
+    wide = Image.fromarray(np.pad(face, border, mode="reflect"))
+    turned = np.asarray(wide.rotate(degrees, Image.Resampling.BICUBIC))
+    return turned[border:-border, border:-border]
+
+
+def shrink(face: Face) -> Face:
+    """As a face of 24 px is drawn larger."""
+    small = Image.fromarray(face).resize((SMALL, SMALL), Image.Resampling.BOX)
+    return np.asarray(small.resize(face.shape[::-1], Image.Resampling.BICUBIC))
+
+
+def darken(face: Face) -> Face:
+    """Half as bright and in warm light, then grey again as the app makes it."""
+    coloured = face[..., None] * np.array(CAST) * DARK
+    return np.asarray(Image.fromarray(coloured.astype(np.uint8)).convert("L"))
+
+
+CONDITIONS = (
+    Condition(f"JPEG of quality {JPEG_QUALITY}", 3, (compress,)),
+    Condition(
+        f"turned by {ROLL:.0f} degrees, not aligned", 5,
+        (partial(roll, degrees=ROLL), partial(roll, degrees=-ROLL)),
+    ),
+    Condition("half as bright, warm light", 3, (darken,)),
+    Condition(f"{SMALL} px, drawn larger", 8, (shrink,)),
+)  # fmt: skip
+
+
+def measure_robustness(
+    bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32]
+) -> list[Robustness]:
+    """``logits`` are those of the faces as they are."""
+    clean = _measure(bundle, faces, logits)
+    results = []
+    for condition in CONDITIONS:
+        worse = [
+            _measure(bundle, faces, compute_logits(bundle, _worsen(faces, worsen)))
+            for worsen in condition.worsen
+        ]
+        losses = {
+            name: 100 * (clean[name] - float(np.mean([each[name] for each in worse])))
+            for name in clean
+        }
+        results.append(Robustness(condition.name, condition.goal, losses))
+    return results
+
+
+def _worsen(faces: FaceSet, worsen: Callable[[Face], Face]) -> FaceSet:
+    return replace(faces, pixels=np.stack([worsen(face) for face in faces.pixels]))
+
+
+def _measure(bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32]) -> dict[str, float]:
+    """Accuracy of every head."""
+    accuracies = {}
+    for head in bundle.heads:
+        scores, truth = select(logits, head, faces, held_out_twins=True)
+        accuracies[head.taxonomy.name] = float(np.mean(scores.argmax(axis=1) == truth))
+    return accuracies
