@@ -206,7 +206,7 @@ def test_what_is_saved_beside_the_weights(tmp_path: Path) -> None:
     ]
     settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert settings == dataclasses.asdict(CONFIG)
-    assert load(tmp_path / "best.pt").keys() == {"config", "epoch", "model"}
+    assert load(tmp_path / "best.pt").keys() == {"config", "epoch", "model", "origin"}
     assert load(tmp_path / "best.pt")["config"] == settings
     with (tmp_path / "epochs.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
