@@ -57,9 +57,8 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
             at,
         )  # fmt: skip
     lay_out(figure, words.say("답", "answer"), "", height=420)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(ticks="")
     figure.update_yaxes(title={"text": words.say("실제", "truth")}, col=1)
     title, caption = _tell_confusion(summary, model, words)
     numbers = pd.DataFrame(
