@@ -71,8 +71,13 @@ class MtcnnDetector:
     """MTCNN (Zhang et al. 2016) with facenet-pytorch's weights, which are inside its wheel."""
 
     def __init__(self) -> None:
-        from kfer.faces_mtcnn import Cascade  # noqa: PLC0415  # imports torch
-
+        try:
+            from kfer.faces_mtcnn import Cascade  # noqa: PLC0415  # imports torch
+        except ImportError as error:
+            raise DetectorError(
+                f"MTCNN needs facenet-pytorch, which cannot be loaded ({error}): "
+                "pip install -r requirements.txt; or choose haar."
+            ) from error
         self._cascade = Cascade()
 
     def detect(self, image: Image.Image) -> list[Face]:

@@ -6,7 +6,8 @@ from datetime import date
 from pathlib import Path
 
 from kfer.bundle import CARD, Bundle
-from kfer.labels import get_taxonomy
+from kfer.labels import Taxonomy, get_taxonomy
+from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures
 from training.export import EVALUATION
 from training.origin import find_pretrained, read_training
@@ -73,6 +74,7 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
         *(_describe_head(head) for head in evaluation.heads),
         _describe_sureness(evaluation),
         _describe_robustness(evaluation),
+        _describe_photos(evaluation.photos),
         _USES,
         _DATA,
         _describe_origin(bundle),
@@ -121,10 +123,6 @@ def _describe_head(head: HeadFigures) -> str:
         f"| {figures.recall:.3f} | {figures.f1:.3f} | {figures.support} |"
         for label, figures in head.classes.items()
     )
-    confusion = "\n".join(
-        f"| {label} | " + " | ".join(str(count) for count in row) + " |"
-        for label, row in zip(taxonomy.labels, head.confusion, strict=True)
-    )
     clean = head.accuracy_without_twins
     return f"""## {_TITLES[head.taxonomy]}
 
@@ -132,14 +130,23 @@ def _describe_head(head: HeadFigures) -> str:
 |---|---|---|---|---|
 {rows}
 
-Rows are the truth, columns the answers:
+{_tabulate_confusion(taxonomy, head.confusion)}
+Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. Without the pictures that have a
+pixel-identical twin in the final test: {_percent(clean.value)} of {clean.n}. With test-time
+augmentation (mean of the picture and its mirror image): {_percent(head.accuracy_mirrored.value)}.
+"""
+
+
+def _tabulate_confusion(taxonomy: Taxonomy, confusion: list[list[int]]) -> str:
+    rows = "\n".join(
+        f"| {label} | " + " | ".join(str(count) for count in row) + " |"
+        for label, row in zip(taxonomy.labels, confusion, strict=True)
+    )
+    return f"""Rows are the truth, columns the answers:
 
 | | {" | ".join(taxonomy.labels)} |
 |---|{"---|" * len(taxonomy.labels)}
-{confusion}
-
-Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. Without the pictures that have a
-pixel-identical twin in the final test: {_percent(clean.value)} of {clean.n}.
+{rows}
 """
 
 
@@ -171,6 +178,21 @@ are turned upright first.
 |---|{"---|" * len(names)}---|
 {rows}
 """
+
+
+def _describe_photos(photos: PhotoFigures | None) -> str:
+    if photos is None:
+        return ""
+    taxonomy = get_taxonomy(photos.taxonomy)
+    accuracy = photos.accuracy
+    interval = f"{_percent(accuracy.low)} to {_percent(accuracy.high)}"
+    return f"""## Whole photos
+
+{accuracy.n} photos of `{photos.folder}`, from the detector on, shown as `{taxonomy.name}`; they
+took no part in training. A face was found in {_percent(photos.found)};
+**{_percent(accuracy.value)}** ({interval}) are read as their manifest says.
+
+{_tabulate_confusion(taxonomy, photos.confusion)}"""
 
 
 def _describe_origin(bundle: Bundle) -> str:

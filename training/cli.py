@@ -130,22 +130,39 @@ def evaluate(
     votes: VotesOption,
     bundle: Annotated[Path, typer.Option(help="The bundle to measure.")],
     exclude: ExcludeOption = None,
+    detector: Annotated[
+        str, typer.Option(help="Whose framing of the faces to measure: mtcnn, haar, or none.")
+    ] = "mtcnn",
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Photos to read from detection on: a folder with manifest.csv."),
+    ] = None,
+    taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "korean5",
 ) -> None:
     """Measure a bundle on PublicTest, print its card and write it into the bundle."""
     from kfer.bundle import CARD, load_bundle
+    from kfer.faces import build_detector
+    from kfer.labels import get_taxonomy
     from training.card import write_card
     from training.dataset import build_face_set
+    from training.detection import measure_photos
     from training.evaluate import evaluate as measure
     from training.sources import read_fer2013
 
     loaded = load_bundle(bundle)
+    finder = build_detector(detector)
+    read = measure_photos(loaded, finder, photos, get_taxonomy(taxonomy)) if photos else None
     faces = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
     # A card names no place of one machine.
     shown = loaded.name if bundle.is_absolute() else bundle
     command = f"python -m training evaluate --bundle {shown} --data DATA --votes VOTES"
     if exclude:
         command += " --exclude EXCLUDE"
-    write_card(loaded, measure(loaded, faces), datetime.now(UTC).date(), command)
+    if photos:
+        command += f" --photos {photos.name if photos.is_absolute() else photos}"
+    if detector != "mtcnn":
+        command += f" --detector {detector}"
+    write_card(loaded, measure(loaded, faces, finder, read), datetime.now(UTC).date(), command)
     typer.echo((bundle / CARD).read_text(encoding="utf-8"))
 
 

@@ -38,6 +38,16 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def chosen(self, mask: NDArray[np.bool_]) -> "FaceSet":
+        return FaceSet(
+            paths=[path for path, wanted in zip(self.paths, mask, strict=True) if wanted],
+            pixels=self.pixels[mask],
+            fer7=self.fer7[mask],
+            votes=self.votes[mask],
+            plurality=self.plurality[mask],
+            twin_of_held_out=self.twin_of_held_out[mask],
+        )
+
     def mirrored(self) -> "FaceSet":
         return replace(self, pixels=np.ascontiguousarray(self.pixels[:, :, ::-1]))
 

@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from kfer.bundle import WEIGHTS, Bundle, Head, hash_file
 from kfer.classifier import Classifier
-from kfer.faces import crop_whole
+from kfer.faces import Detector, crop_whole
 from kfer.metrics import (
     ClassFigures,
     Estimate,
@@ -25,6 +25,7 @@ from kfer.metrics import (
 )
 from training.calibrate import cross_fit
 from training.dataset import FaceSet
+from training.detection import PhotoFigures
 from training.export import compute_logits, select
 from training.robustness import Robustness, measure_robustness
 
@@ -36,12 +37,14 @@ class HeadFigures:
     """How one head does on validation.
 
     ``ece_before`` is at temperature 1; ``ece_after`` and ``brier`` are cross-fitted, so that no
-    picture is measured with a temperature that was fitted on it.
+    picture is measured with a temperature that was fitted on it. ``accuracy_mirrored`` is that of
+    the mean of the probabilities of a picture and of its mirror image.
     """
 
     taxonomy: str
     accuracy: Estimate
     accuracy_without_twins: Estimate
+    accuracy_mirrored: Estimate
     macro_f1: float
     temperature: float
     ece_before: float
@@ -77,11 +80,17 @@ class Evaluation:
     heads: list[HeadFigures]
     sureness: Sureness | None
     robustness: list[Robustness]
+    photos: PhotoFigures | None
 
 
-def evaluate(bundle: Bundle, faces: FaceSet) -> Evaluation:
+def evaluate(
+    bundle: Bundle,
+    faces: FaceSet,
+    detector: Detector | None = None,
+    photos: PhotoFigures | None = None,
+) -> Evaluation:
     """Measure the stored file. Raises DataError for a head that these faces hold no truth for."""
-    logits = compute_logits(bundle, faces)
+    logits, mirrored = (compute_logits(bundle, each) for each in (faces, faces.mirrored()))
     weights = bundle.folder / WEIGHTS
     classifier = Classifier(bundle)
     return Evaluation(
@@ -89,14 +98,18 @@ def evaluate(bundle: Bundle, faces: FaceSet) -> Evaluation:
         megabytes=weights.stat().st_size / 1e6,
         parameters=classifier.count_parameters(),
         milliseconds=_time_one_face(classifier, faces),
-        heads=[_measure_head(logits, head, faces) for head in bundle.heads],
+        heads=[_measure_head(logits, mirrored, head, faces) for head in bundle.heads],
         sureness=_measure_sureness(bundle, logits, faces),
-        robustness=measure_robustness(bundle, faces, logits),
+        robustness=measure_robustness(bundle, faces, logits, detector),
+        photos=photos,
     )
 
 
-def _measure_head(logits: NDArray[np.float32], head: Head, faces: FaceSet) -> HeadFigures:
+def _measure_head(
+    logits: NDArray[np.float32], mirrored: NDArray[np.float32], head: Head, faces: FaceSet
+) -> HeadFigures:
     scores, truth = select(logits, head, faces, held_out_twins=True)
+    turned, _ = select(mirrored, head, faces, held_out_twins=True)
     labels = head.taxonomy.labels
     predicted = scores.argmax(axis=1)
     calibrated = cross_fit(scores, truth)
@@ -105,6 +118,9 @@ def _measure_head(logits: NDArray[np.float32], head: Head, faces: FaceSet) -> He
         taxonomy=head.taxonomy.name,
         accuracy=estimate_accuracy(truth, predicted),
         accuracy_without_twins=estimate_accuracy(clean_truth, clean_scores.argmax(axis=1)),
+        accuracy_mirrored=estimate_accuracy(
+            truth, (softmax(scores, axis=1) + softmax(turned, axis=1)).argmax(axis=1)
+        ),
         macro_f1=compute_macro_f1(truth, predicted, len(labels)),
         temperature=head.temperature,
         ece_before=compute_ece(truth, softmax(scores.astype(np.float64), axis=1)),

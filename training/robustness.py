@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kfer.bundle import Bundle
+from kfer.faces import Detector
 from training.dataset import FaceSet
+from training.detection import frame_faces
+from training.errors import DataError
 from training.export import compute_logits, select
 
 Face = NDArray[np.uint8]  # (48, 48), grey
@@ -19,6 +22,7 @@ ROLL = 15.0  # degrees
 SMALL = 24  # px
 CAST = (1.0, 0.85, 0.6)  # of red, green and blue: an incandescent lamp
 DARK = 0.5  # of the brightness
+FRAMING_GOAL = 4
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,14 @@ CONDITIONS = (
 
 
 def measure_robustness(
-    bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32]
+    bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32], detector: Detector | None
 ) -> list[Robustness]:
-    """``logits`` are those of the faces as they are."""
+    """``logits`` are those of the faces as they are.
+
+    With a detector, what its own frame costs those faces that it finds.
+    """
     clean = _measure(bundle, faces, logits)
-    results = []
+    results = [_measure_framing(bundle, faces, logits, detector)] if detector else []
     for condition in CONDITIONS:
         worse = [
             _measure(bundle, faces, compute_logits(bundle, _worsen(faces, worsen)))
@@ -93,6 +100,19 @@ def measure_robustness(
         }
         results.append(Robustness(condition.name, condition.goal, losses))
     return results
+
+
+def _measure_framing(
+    bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32], detector: Detector
+) -> Robustness:
+    framed, found = frame_faces(bundle, detector, faces)
+    if not found.any():
+        raise DataError("--detector: finds none of these faces; choose another, or none.")
+    seen = faces.chosen(found)
+    before, after = (_measure(bundle, seen, each[found]) for each in (logits, framed))
+    losses = {name: 100 * (before[name] - after[name]) for name in before}
+    name = f"framed by the detector, of the {found.mean():.0%} that it finds"
+    return Robustness(name.replace("%", " %"), FRAMING_GOAL, losses)
 
 
 def _worsen(faces: FaceSet, worsen: Callable[[Face], Face]) -> FaceSet:

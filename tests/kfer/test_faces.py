@@ -175,6 +175,13 @@ def test_the_detector_none_is_no_detector() -> None:
     assert build_detector("none") is None
 
 
+def test_mtcnn_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "kfer.faces_mtcnn", raising=False)
+    monkeypatch.setitem(sys.modules, "facenet_pytorch.models.mtcnn", None)
+    with pytest.raises(DetectorError, match=r"MTCNN needs facenet-pytorch.*or choose haar"):
+        build_detector("mtcnn")
+
+
 def test_yolo_without_weights_says_how_to_name_them(tmp_path: Path) -> None:
     with pytest.raises(
         DetectorError, match=r"needs a weights file; there is none at .*face\.pt.*--detector-weight"

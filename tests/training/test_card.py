@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from kfer.bundle import CARD, Bundle
+from kfer.labels import get_taxonomy
 from kfer.metrics import ClassFigures, Estimate
 from training.card import build_card, write_card
 from training.dataset import FER7, FERPLUS8
+from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures, Sureness
 from training.export import EVALUATION
 from training.robustness import Robustness
@@ -28,6 +30,7 @@ def build_head(taxonomy: str, labels: tuple[str, ...], value: float) -> HeadFigu
         taxonomy=taxonomy,
         accuracy=Estimate(value, value - 0.015, value + 0.0149, 3589),
         accuracy_without_twins=Estimate(value - 0.01, 0, 1, 3543),
+        accuracy_mirrored=Estimate(value + 0.01, 0, 1, 3589),
         macro_f1=0.6789,
         temperature=1.2346,
         ece_before=0.0712,
@@ -53,6 +56,13 @@ EVALUATED = Evaluation(
     ],
     sureness=Sureness(0.785, 0.6789, 0.9012),
     robustness=[Robustness("in fog", 3.0, {"ferplus8": 2.26, "fer7": -0.31})],
+    photos=PhotoFigures(
+        "faces",
+        "korean5",
+        0.9876,
+        Estimate(0.6543, 0.6, 0.7, 81),
+        [[5 * row + column for column in range(5)] for row in range(5)],
+    ),
 )
 
 
@@ -99,7 +109,8 @@ def test_the_confusion_has_the_truth_in_its_rows(card: str) -> None:
 
 def test_tables_are_rectangular(card: str) -> None:
     tables = re.findall(r"(?:^\|.*\|\n)+", card, flags=re.MULTILINE)
-    assert len(tables) == 6  # the main one; classes and confusion of two heads; worse pictures
+    # The main one; classes and confusion of two heads; worse pictures; whole photos.
+    assert len(tables) == 7
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
@@ -114,6 +125,20 @@ def test_sureness_is_stated_where_there_is_one(card: str, bundle: Bundle) -> Non
 def test_losses_stand_beside_their_goals(card: str) -> None:
     assert "| | `ferplus8` | `fer7` | goal: at most |" in card
     assert "| in fog | 2.3 | -0.3 | 3 |" in card
+
+
+def test_test_time_augmentation_stands_on_a_line_of_its_own(card: str) -> None:
+    assert "augmentation (mean of the picture and its mirror image): 86.67 %." in card
+    assert "augmentation (mean of the picture and its mirror image): 72.23 %." in card
+
+
+def test_whole_photos_have_their_confusion(card: str, bundle: Bundle) -> None:
+    assert "81 photos of `faces`, from the detector on, shown as `korean5`" in card
+    assert "A face was found in 98.76 %;\n**65.43 %** (60.00 % to 70.00 %)" in card
+    row = get_taxonomy("korean5").labels[1]
+    assert f"| {row} | 5 | 6 | 7 | 8 | 9 |" in card
+    without = build_card(bundle, replace(EVALUATED, photos=None), TODAY, COMMAND)
+    assert "Whole photos" not in without
 
 
 def test_uses_and_limits_are_stated(card: str) -> None:

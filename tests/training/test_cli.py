@@ -78,13 +78,21 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
     assert first.stdout.endswith(f"bundle written to {out / 'bundle'}\n")
     assert {path.name for path in (out / "bundle").iterdir()} == {CONFIG, WEIGHTS}
 
-    measured = call("evaluate", "--bundle", out / "bundle", *fer2013.flags)
+    # No detector sees faces in these patterns.
+    measure = ["evaluate", "--bundle", out / "bundle", *fer2013.flags]
+    refused = call(*measure)
+    assert refused.returncode == 1
+    assert "--detector: finds none of these faces" in refused.stderr
+    assert not (out / "bundle" / CARD).exists()
+    measured = call(*measure, "--detector", "none", "--photos", "survey/demo")
     assert measured.returncode == 0, measured.stderr
     bundle = load_bundle(out / "bundle")
     card = (bundle.folder / CARD).read_text(encoding="utf-8")
     assert measured.stdout == card + "\n"
     assert hash_file(bundle.folder / WEIGHTS) in card
     assert str(tmp_path) not in card
+    assert "--photos survey/demo --detector none`." in card
+    assert "105 photos of `demo`" in card
     figures = json.loads((bundle.folder / EVALUATION).read_text(encoding="utf-8"))
     ferplus8, fer7 = figures["heads"]
     assert fer7["accuracy"]["n"] == 56

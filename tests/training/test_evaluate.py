@@ -31,10 +31,12 @@ HEIGHTS = [4.0] * 3 + [1.0] + [4.0, 4.0] + [1.0] * 4
 
 
 def build_case() -> tuple[FaceSet, NDArray[np.float32]]:
+    pixels = np.zeros((10, 48, 48), dtype=np.uint8)
+    pixels[:, :, -1] = 1  # the right edge; a mirror image has it on the left
     faces = replace(
         build_faces(2),
         paths=[f"{index}.jpg" for index in range(10)],
-        pixels=np.zeros((10, 48, 48), dtype=np.uint8),
+        pixels=pixels,
         fer7=np.array(TRUTH),
         votes=np.zeros((10, 8), dtype=np.float32),
         plurality=np.array(PLURALITY),
@@ -46,10 +48,19 @@ def build_case() -> tuple[FaceSet, NDArray[np.float32]]:
     return faces, logits
 
 
+def answer(faces: FaceSet, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A mirror image says nothing but of the first two faces, where it is wrong, once surely so."""
+    if not faces.pixels[:, :, 0].any():
+        return logits
+    mirrored = np.zeros_like(logits)
+    mirrored[0, DISGUST], mirrored[1, DISGUST] = 2 * HEIGHT, HEIGHT / 2
+    return mirrored
+
+
 @pytest.fixture
 def figures(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
     faces, logits = build_case()
-    monkeypatch.setattr(evaluation_module, "compute_logits", lambda *_: logits)
+    monkeypatch.setattr(evaluation_module, "compute_logits", lambda _, seen: answer(seen, logits))
     return evaluate(replace(bundle, unsure_below=0.8), faces)
 
 
@@ -66,6 +77,12 @@ def test_accuracies_are_counts(figures: Evaluation) -> None:
     assert fer7.accuracy_without_twins.n == 8
     assert (ferplus8.accuracy.value, ferplus8.accuracy.n) == (6 / 8, 8)
     assert ferplus8.accuracy_without_twins.value == pytest.approx(6 / 7)
+
+
+def test_the_mirror_image_has_an_equal_say(figures: Evaluation) -> None:
+    fer7 = figures.heads[1]
+    assert fer7.accuracy_mirrored.value == 0.6  # the first is lost, the second is not
+    assert fer7.accuracy_mirrored.n == 10
 
 
 def test_classes_and_confusion_are_counts(figures: Evaluation) -> None:

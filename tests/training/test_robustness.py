@@ -67,7 +67,7 @@ def test_losses_are_points_against_the_pictures_as_they_are(
         return changed
 
     monkeypatch.setattr(robustness, "compute_logits", answer)
-    jpeg, turned, *others = measure_robustness(bundle, faces, logits)
+    jpeg, turned, *others = measure_robustness(bundle, faces, logits, None)
     assert (jpeg.condition, jpeg.goal) == ("JPEG of quality 30", 3)
     assert jpeg.losses == pytest.approx({"ferplus8": 0, "fer7": 25})
     assert turned.losses == pytest.approx({"ferplus8": 0, "fer7": 62.5})  # of 50 and 75
