@@ -7,7 +7,7 @@ import timm
 import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from kfer.bundle import PREPROCESSING, Bundle
 from kfer.errors import BundleError
@@ -25,6 +25,12 @@ def build_transform(pretrained_cfg: Mapping[str, Any]) -> Callable[[Image.Image]
     return transform
 
 
+def load_network(bundle: Bundle) -> nn.Module:
+    """The stored weights in full precision, in evaluation mode."""
+    network: nn.Module = timm.create_model(f"local-dir:{bundle.folder}", pretrained=True)
+    return network.float().eval().to(memory_format=torch.channels_last)
+
+
 class Classifier:
     """A bundle's network, ready to read crops. Thread-safe: it holds no state between calls."""
 
@@ -34,8 +40,7 @@ class Classifier:
         crop = Image.new("L" if bundle.crop.grey else "RGB", (bundle.crop.size,) * 2)
         try:
             self._transform = build_transform(bundle.pretrained_cfg)
-            network = timm.create_model(f"local-dir:{bundle.folder}", pretrained=True)
-            self._network = network.float().eval().to(memory_format=torch.channels_last)
+            self._network = load_network(bundle)
             # One crop now, so that a description that does not fit fails here, not at a photo.
             self.compute_logits([crop])
         except Exception as error:  # timm and safetensors raise many types for bad files

@@ -60,7 +60,7 @@ def train(
     from kfer.bundle import load_bundle
     from training.config import load_recipe
     from training.dataset import build_face_set
-    from training.distill import read_start, teach
+    from training.distill import Teachers, read_start
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
@@ -73,19 +73,19 @@ def train(
     check_target(target)
     chosen = _choose_device(device)
     check_teaching(config, bool(teacher))
-    teachers = [load_bundle(folder) for folder in teacher or ()]
+    bundles = [load_bundle(folder) for folder in teacher or ()]
+    teachers = Teachers(bundles, chosen) if bundles else None
     first = load_bundle(start) if start else None
     manifest = read_fer2013(data, votes, exclude)
     faces = build_face_set(data, manifest, "train")
     validation = build_face_set(data, manifest, "validation")
     typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
-    teaching = teach(teachers, faces) if teachers else None
     try:
         best = run(
             config, faces, validation, out, chosen, _report,
-            teaching=teaching,
+            teachers=teachers,
             start=read_start(first) if first else None,
-            origin=describe_origin(teachers, first),
+            origin=describe_origin(bundles, first),
         )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)

@@ -1,52 +1,74 @@
-"""Knowledge distillation (Hinton et al. 2015): what trained bundles see in the training pictures.
+"""Knowledge distillation (Hinton et al. 2015): trained bundles answer, a student learns from it.
 
 A teacher may be the network's own predecessor (Furlanello et al. 2018, "Born Again Neural
-Networks"); its answers to a picture and to its mirror image are averaged, which no single pass of
-the student could do.
+Networks").
 """
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
-from scipy.special import softmax
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from kfer.bundle import WEIGHTS, Bundle
-from training.dataset import FER7, FERPLUS8, FaceSet
+from kfer.bundle import WEIGHTS, Bundle, Head
+from kfer.classifier import load_network
+from training.dataset import FER7, FERPLUS8
 from training.errors import ConfigError
-from training.export import compute_logits
 
 
-def teach(bundles: Sequence[Bundle], faces: FaceSet) -> tuple[Tensor, Tensor]:
-    """Mean probabilities of all teachers, (n, 7) in fer7 and (n, 8) in ferplus8.
+class Teachers:
+    """They see the very pictures that the student is shown, however turned, erased or mixed.
 
-    Uncalibrated, because temperatures are fitted on pictures that the teachers have not learned.
-    Raises ConfigError for a bundle without one of the heads.
+    What they say of the training pictures themselves, which they know by heart, holds little of
+    what they would say of new ones (Beyer et al. 2022, "Knowledge distillation: a good teacher is
+    patient and consistent").
     """
-    for bundle in bundles:
-        missing = {FER7, FERPLUS8} - {head.taxonomy for head in bundle.heads}
-        if missing:
-            names = ", ".join(sorted(taxonomy.name for taxonomy in missing))
-            raise ConfigError(
-                f"--teacher {bundle.name}: has no head {names}; a teacher needs fer7 and ferplus8."
-            )
-    answers = [_answer(bundle, faces) for bundle in bundles]
-    first, second = (np.mean([answer[at] for answer in answers], axis=0) for at in (0, 1))
-    return torch.from_numpy(first), torch.from_numpy(second)
+
+    def __init__(self, bundles: Sequence[Bundle], device: torch.device) -> None:
+        """Raises ConfigError for a bundle without one of the heads."""
+        self._teachers = [_Teacher(bundle, device) for bundle in bundles]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean probabilities, (n, 7) in fer7 and (n, 8) in ferplus8, of (n, 1, h, w) in 0-1.
+
+        Uncalibrated, because temperatures are fitted on pictures that the teachers did not learn.
+        """
+        answers = [teacher.answer(images) for teacher in self._teachers]
+        fer7, ferplus8 = (torch.stack(each).mean(dim=0) for each in zip(*answers, strict=True))
+        return fer7, ferplus8
+
+
+class _Teacher:
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self._heads = [_get_head(bundle, name) for name in (FER7.name, FERPLUS8.name)]
+        self._network: nn.Module = load_network(bundle).to(device)
+        self._shape: tuple[int, int, int] = tuple(bundle.pretrained_cfg["input_size"])
+        self._mean, self._std = (
+            torch.tensor(bundle.pretrained_cfg[key], device=device).view(-1, 1, 1)
+            for key in ("mean", "std")
+        )
+
+    @torch.no_grad()
+    def answer(self, images: Tensor) -> list[Tensor]:
+        channels, *size = self._shape
+        if list(images.shape[2:]) != size:
+            images = interpolate(images, size=size, mode="bilinear", antialias=True)
+        shown = ((images - self._mean) / self._std).expand(-1, channels, -1, -1)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            logits = self._network(shown.contiguous(memory_format=torch.channels_last))
+        return [logits[:, head.start : head.stop].float().softmax(dim=1) for head in self._heads]
+
+
+def _get_head(bundle: Bundle, taxonomy: str) -> Head:
+    for head in bundle.heads:
+        if head.taxonomy.name == taxonomy:
+            return head
+    raise ConfigError(
+        f"--teacher {bundle.name}: has no head {taxonomy}; a teacher needs fer7 and ferplus8."
+    )
 
 
 def read_start(bundle: Bundle) -> dict[str, Tensor]:
     """A bundle's weights in full precision, to begin a run with."""
     return {name: value.float() for name, value in load_file(bundle.folder / WEIGHTS).items()}
-
-
-def _answer(bundle: Bundle, faces: FaceSet) -> list[NDArray[np.float32]]:
-    plain, mirrored = (compute_logits(bundle, face_set) for face_set in (faces, faces.mirrored()))
-    slices = {head.taxonomy: slice(head.start, head.stop) for head in bundle.heads}
-    return [
-        (softmax(plain[:, place], axis=1) + softmax(mirrored[:, place], axis=1)) / 2
-        for place in (slices[FER7], slices[FERPLUS8])
-    ]

@@ -27,6 +27,7 @@ from training.dataset import FER7, FERPLUS8, FaceSet, iterate_batches, transform
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
 from training.sharpness import move_to_worst
 
+Teach = Callable[[Tensor], tuple[Tensor, Tensor]]  # see distill.Teachers
 MEAN, STD = 0.5, 0.25  # grey level and spread that the network sees as 0 and 1
 EVALUATION_BATCH = 256
 
@@ -86,15 +87,15 @@ def train(
     device: torch.device,
     report: Callable[[Epoch], None],
     *,
-    teaching: tuple[Tensor, Tensor] | None = None,
+    teachers: Teach | None = None,
     start: Mapping[str, Tensor] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train, or go on with the run in ``out``; returns the path of the best weights.
 
-    ``teaching`` are teachers' probabilities for ``faces``, (n, 7) and (n, 8), of which the targets
-    take the share ``config.distillation``; ``start`` are weights to begin with; ``origin`` says
-    where both come from, and stays with the weights.
+    ``teachers`` answer to every batch, and the targets take the share ``config.distillation`` of
+    it; ``start`` are weights to begin with; ``origin`` says where both come from, and stays with
+    the weights.
 
     ``out`` gets config.json, epochs.csv, last.pt (to go on from) and best.pt (averaged weights).
     Every epoch draws from a generator seeded by (seed, epoch), so that a resumed run repeats an
@@ -108,10 +109,11 @@ def train(
             "--votes: no validation picture has a clear plurality of raters for an emotion, so the "
             "ferplus8 head cannot be scored."
         )
+    check_teaching(config, teachers is not None)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    run = _Run(config, len(faces), device, start)
-    targets = build_targets(config, faces, teaching)
+    run = _Run(config, len(faces), device, start, teachers)
+    targets = build_targets(config, faces)
     settings = json.loads(config.to_json())
     last, best = out / "last.pt", out / "best.pt"
     history = run.load(load_checkpoint(last, settings), last) if last.exists() else []
@@ -149,6 +151,7 @@ def train(
 
 
 def check_teaching(config: TrainConfig, taught: bool) -> None:
+    """Raises ConfigError when the recipe asks for teachers and there are none, or conversely."""
     if taught != (config.distillation > 0):
         raise ConfigError(
             f"The recipe's distillation is {config.distillation}, and there is "
@@ -156,25 +159,22 @@ def check_teaching(config: TrainConfig, taught: bool) -> None:
         )
 
 
-def build_targets(
-    config: TrainConfig, faces: FaceSet, teaching: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor]:
+def build_targets(config: TrainConfig, faces: FaceSet) -> tuple[Tensor, Tensor]:
     """Distributions to learn, (n, 7) and (n, 8): the labels, smoothed, and the raters' votes.
 
-    Rows of zeros in the votes are pictures whose raters saw no emotion; no teacher fills them.
-    Raises ConfigError when the recipe asks for teachers and there are none, or the other way round.
+    Rows of zeros in the votes are pictures whose raters saw no emotion.
     """
-    check_teaching(config, teaching is not None)
     hard = F.one_hot(torch.from_numpy(faces.fer7), len(FER7.labels)).float()
     hard = hard * (1 - config.label_smoothing) + config.label_smoothing / len(FER7.labels)
-    soft = torch.from_numpy(faces.votes)
-    if teaching is None:
-        return hard, soft
-    usable = soft.sum(dim=1, keepdim=True) > 0
-    return (
-        hard.lerp(teaching[0], config.distillation),
-        soft.lerp(teaching[1] * usable, config.distillation),
-    )
+    return hard, torch.from_numpy(faces.votes)
+
+
+def blend(
+    hard: Tensor, soft: Tensor, taught: tuple[Tensor, Tensor], share: float
+) -> tuple[Tensor, Tensor]:
+    """Targets of which ``share`` is what teachers say; they do not fill missing votes."""
+    usable = soft.sum(dim=1, keepdim=True)  # below 1 where a picture without votes is mixed in
+    return hard.lerp(taught[0], share), soft.lerp(taught[1] * usable, share)
 
 
 def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
@@ -198,8 +198,10 @@ class _Run:
         n_faces: int,
         device: torch.device,
         start: Mapping[str, Tensor] | None,
+        teachers: Teach | None,
     ) -> None:
         self.config = config
+        self.teachers = teachers
         self.device = device
         self.steps_per_epoch = n_faces // config.batch_size
         if self.steps_per_epoch == 0:
@@ -250,6 +252,8 @@ class _Run:
             images, (hard, soft) = mix(
                 images, [fer7[chosen], ferplus8[chosen]], config.mixup, generator
             )
+            if self.teachers:
+                hard, soft = blend(hard, soft, self.teachers(images), config.distillation)
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

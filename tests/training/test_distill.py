@@ -1,54 +1,83 @@
-"""What teachers say of the training pictures, and what becomes of it in the targets."""
+"""What teachers say of the pictures they are shown, and what becomes of it in the targets."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from scipy.special import softmax
+from torch import Tensor
 
-from kfer.bundle import Bundle
+from kfer.bundle import CONFIG as BUNDLE_CONFIG
+from kfer.bundle import Bundle, load_bundle
 from tests.training.synthetic import CONFIG, PLAIN, TRAINED, build_faces
-from training.distill import read_start, teach
+from training.dataset import transform_faces
+from training.distill import Teachers, read_start
 from training.errors import ConfigError
 from training.export import compute_logits
-from training.loop import build_model, build_targets, train
+from training.loop import (
+    blend,
+    build_model,
+    build_pretrained_cfg,
+    build_targets,
+    check_teaching,
+    predict_logits,
+    train,
+)
 
 CPU = torch.device("cpu")
 
 
-def test_a_teacher_is_asked_about_the_picture_and_its_mirror_image(bundle: Bundle) -> None:
-    faces = build_faces(2)
-    flipped = replace(faces, pixels=faces.pixels[:, :, ::-1])
-    logits = [compute_logits(bundle, face_set) for face_set in (faces, flipped)]
-    fer7, ferplus8 = teach([bundle], faces)
-    expected = np.mean([softmax(each[:, :7], axis=1) for each in logits], axis=0)
-    assert np.allclose(fer7, expected, atol=1e-6)
-    expected = np.mean([softmax(each[:, 7:], axis=1) for each in logits], axis=0)
-    assert np.allclose(ferplus8, expected, atol=1e-6)
-    for one, other in zip(teach([bundle], flipped), (fer7, ferplus8), strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
+@pytest.fixture
+def other(bundle: Bundle, tmp_path: Path) -> Bundle:
+    """Another network, in colour and for larger pictures."""
+    settings = replace(
+        TRAINED,
+        model_args={**TRAINED.model_args, "in_chans": 3},
+        input_size=40,
+    )
+    network = build_model(settings)
+    folder = tmp_path / "other"
+    timm.models.save_for_hf(
+        network, str(folder), model_args=dict(settings.model_args), safe_serialization=True
+    )
+    config = json.loads((bundle.folder / BUNDLE_CONFIG).read_text(encoding="utf-8"))
+    config["model_args"]["in_chans"] = 3
+    config["kfer"]["crop"]["grey"] = False
+    config["pretrained_cfg"] |= {
+        "input_size": [3, 40, 40],
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.3, 0.4],
+    }
+    (folder / BUNDLE_CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    return load_bundle(folder)
 
 
-def test_teachers_count_alike(bundle: Bundle) -> None:
+def test_teachers_answer_to_the_pictures_that_they_are_shown(bundle: Bundle, other: Bundle) -> None:
     faces = build_faces(1)
-    one, twice = teach([bundle], faces), teach([bundle, bundle], faces)
-    assert torch.allclose(one[0], twice[0])
-    assert torch.allclose(one[1], twice[1])
+    images = torch.from_numpy(faces.pixels)[:, None] / 255
+    taught = Teachers([bundle, other], CPU)(images)
+    first, second = (compute_logits(each, faces) for each in (bundle, other))
+    for answer, head in zip(taught, (slice(0, 7), slice(7, 15)), strict=True):
+        one, two = softmax(first[:, head], axis=1), softmax(second[:, head], axis=1)
+        assert np.allclose(answer, (one + two) / 2, atol=0.02)  # bf16
+        assert np.abs(one - two).max() > 0.1
+        assert torch.allclose(answer.sum(dim=1), torch.ones(7), atol=1e-5)
 
 
 def test_a_teacher_needs_both_heads(bundle: Bundle) -> None:
     only = replace(bundle, heads=bundle.heads[:1])
     with pytest.raises(ConfigError, match=r"has no head fer7; a teacher needs fer7 and ferplus8"):
-        teach([only], build_faces(1))
+        Teachers([only], CPU)
 
 
 def test_targets_take_the_teachers_share() -> None:
     faces = build_faces(1)
-    config = replace(CONFIG, label_smoothing=0.0, distillation=0.25)
-    teaching = torch.full((7, 7), 1 / 7), torch.full((7, 8), 1 / 8)
-    hard, soft = build_targets(config, faces, teaching)
+    hard, soft = build_targets(replace(CONFIG, label_smoothing=0.0), faces)
+    hard, soft = blend(hard, soft, (torch.full((7, 7), 1 / 7), torch.full((7, 8), 1 / 8)), 0.25)
     for row, label in enumerate(faces.fer7):
         expected = np.full(7, 0.25 / 7)
         expected[label] += 0.75
@@ -59,11 +88,29 @@ def test_targets_take_the_teachers_share() -> None:
     assert np.allclose(soft.sum(1), (faces.votes.sum(1) > 0).astype(float))
 
 
+def test_teachers_see_what_the_student_sees_and_are_heeded(tmp_path: Path) -> None:
+    """Teachers who always say 중립 make a student who does, whatever the labels say."""
+    shapes: list[tuple[int, ...]] = []
+
+    def teach(images: Tensor) -> tuple[Tensor, Tensor]:
+        assert 0 <= float(images.min()) <= float(images.max()) <= 1
+        shapes.append(tuple(images.shape))
+        return torch.eye(7)[[6] * len(images)], torch.eye(8)[[6] * len(images)]
+
+    settings = replace(TRAINED, distillation=1.0)
+    faces, validation = build_faces(8), build_faces(5, seed=1)
+    best = train(settings, faces, validation, tmp_path, CPU, lambda _: None, teachers=teach)
+    assert shapes == [(8, 1, 32, 32)] * (7 * 3)
+    student = build_model(settings)
+    student.load_state_dict(torch.load(best, weights_only=True)["model"])
+    shown = transform_faces(validation, build_pretrained_cfg(settings))
+    assert (predict_logits(student, shown, CPU)[:, :7].argmax(dim=1) == 6).all()
+
+
 @pytest.mark.parametrize("distillation", [0.0, 0.5])
 def test_teachers_and_their_share_come_together(distillation: float) -> None:
-    teaching = None if distillation else (torch.zeros(7, 7), torch.zeros(7, 8))
     with pytest.raises(ConfigError, match="give both or neither"):
-        build_targets(replace(CONFIG, distillation=distillation), build_faces(1), teaching)
+        check_teaching(replace(CONFIG, distillation=distillation), taught=not distillation)
 
 
 def test_a_run_starts_from_the_bundles_weights(bundle: Bundle, tmp_path: Path) -> None:
