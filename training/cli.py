@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kfer.errors import KferError
+from training.cli_data import data_app
 from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(data_app)
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders.")
@@ -65,7 +68,7 @@ def train(
     from training.loop import check_teaching
     from training.loop import train as run
     from training.origin import describe_origin
-    from training.sources import read_fer2013
+    from training.sources.fer2013 import read_fer2013
 
     # What cannot be done is said now, not after hours.
     config = load_recipe(recipe)
@@ -114,7 +117,7 @@ def average(
     from training.average import BEST, average_runs
     from training.dataset import build_face_set
     from training.export import check_target, export_bundle
-    from training.sources import read_fer2013
+    from training.sources.fer2013 import read_fer2013
 
     target = bundle or out / "bundle"
     check_target(target)
@@ -147,7 +150,7 @@ def evaluate(
     from training.dataset import build_face_set
     from training.detection import measure_photos
     from training.evaluate import evaluate as measure
-    from training.sources import read_fer2013
+    from training.sources.fer2013 import read_fer2013
 
     loaded = load_bundle(bundle)
     finder = build_detector(detector)

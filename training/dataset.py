@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kfer.classifier import build_transform
 from kfer.labels import get_taxonomy
-from training.sources import load_pixels
+from training.sources.fer2013 import load_pixels
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS, find_plurality, soften
 
 FER7 = get_taxonomy("fer7")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from training.config import TrainConfig
 from training.dataset import FER7, FERPLUS8, FaceSet
-from training.sources import FOLDERS, VOTE_COLUMNS
+from training.sources.fer2013 import FOLDERS, VOTE_COLUMNS
 from training.votes import FERPLUS_COLUMNS
 
 CLASSES = len(FER7.labels)

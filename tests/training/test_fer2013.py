@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from training.errors import DataError
-from training.sources import FOLDERS, VOTE_COLUMNS, load_pixels, read_fer2013
+from training.sources.fer2013 import FOLDERS, VOTE_COLUMNS, load_pixels, read_fer2013
 
 PARTS = {"train": "Training", "test": "PublicTest"}
 PER_FOLDER = 3

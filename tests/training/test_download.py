@@ -1,0 +1,243 @@
+"""Downloading from a server that behaves as servers do: on a real one, on the loopback."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from training.download import DOWNLOAD_LOG, PARSE_LOG, Fetched, Summary, download, read_wanted
+from training.sources.aihub import TSV_COLUMNS
+
+
+def build_body(name: str) -> bytes:
+    return name.encode() * 2000
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves every name; names that begin with a fault's get that fault, some of them only once."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: Counter[str] = Counter()
+        self.busy = 0
+        self.most_busy = 0
+        self.delay = 0.0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        name = unquote(self.path).rpartition("/")[2]
+        with self.server.lock:
+            self.server.asked[name] += 1
+            first = self.server.asked[name] == 1
+            self.server.busy += 1
+            self.server.most_busy = max(self.server.most_busy, self.server.busy)
+        time.sleep(self.server.delay)
+        with self.server.lock:
+            self.server.busy -= 1
+        fault = name.partition("_")[0]
+        if fault == "missing":
+            self.send_error(404)
+        elif fault == "busy" and first:
+            self.send_error(503)
+        elif fault == "reset" and first:
+            self.connection.shutdown(2)
+        elif fault == "moved":
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere/target.jpg")
+            self.end_headers()
+        else:
+            body = b"" if fault == "empty" else build_body(name)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            # "short" ends early once, "broken" whenever it is asked for.
+            cut = len(body) // 2 if fault == "broken" or (fault == "short" and first) else None
+            self.wfile.write(body[:cut])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    server = FileServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def write_tsv(path: Path, server: FileServer, names: list[str]) -> Path:
+    rows = [
+        [name, f"{server.url}/사진/{name}", *["기쁨"] * 3, *["실내"] * 3, *["{}"] * 3]
+        for name in names
+    ]
+    lines = ["\t".join(row) for row in [TSV_COLUMNS, *rows]]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def fetch(source: Path, out: Path) -> tuple[Summary, list[Fetched]]:
+    reported: list[Fetched] = []
+    wanted, refused = read_wanted(source)
+    return download(wanted, refused, out, 4, reported.append), reported
+
+
+def list_files(out: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in (DOWNLOAD_LOG, PARSE_LOG)
+    }
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import download as module  # noqa: PLC0415
+
+    monkeypatch.setattr(module, "RETRIES", module.RETRIES.new(backoff_factor=0, total=3))
+
+
+def test_files_come_whole_below_the_emotion_of_their_name(
+    server: FileServer, tmp_path: Path
+) -> None:
+    names = [f"abc_{i}_기쁨_{i}.jpg" for i in range(20)] + ["moved_슬픔.jpg", "무엇.jpg"]
+    summary, reported = fetch(write_tsv(tmp_path / "라벨.tsv", server, names), tmp_path / "사진")
+    assert summary == Summary(fetched=22)
+    assert len(reported) == 22
+    files = list_files(tmp_path / "사진")
+    assert files.pop("슬픔/moved_슬픔.jpg") == build_body("target.jpg")
+    assert files.pop("UNKNOWN/무엇.jpg") == build_body("무엇.jpg")
+    assert files == {f"기쁨/{name}": build_body(name) for name in names[:20]}
+    assert not (tmp_path / "사진" / DOWNLOAD_LOG).exists()
+
+
+def test_passing_faults_are_tried_again_and_lasting_ones_listed(
+    server: FileServer, tmp_path: Path
+) -> None:
+    names = [
+        f"{fault}_기쁨.jpg" for fault in ("busy", "reset", "short", "missing", "broken", "empty")
+    ]
+    out = tmp_path / "out"
+    summary, _ = fetch(write_tsv(tmp_path / "a.tsv", server, names), out)
+    assert summary == Summary(fetched=3, failed=3)
+    assert list_files(out) == {f"기쁨/{name}": build_body(name) for name in names[:3]}
+    assert server.asked["missing_기쁨.jpg"] == 1
+    assert server.asked["broken_기쁨.jpg"] == 4
+    with (out / DOWNLOAD_LOG).open(encoding="utf-8", newline="") as file:
+        failed = {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert sorted(failed) == sorted(names[3:])
+    assert failed["missing_기쁨.jpg"]["error"] == "HTTP 404 Not Found"
+    assert failed["empty_기쁨.jpg"]["error"] == "is empty"
+    assert failed["missing_기쁨.jpg"]["TaskA_emotion"] == "기쁨"
+
+
+def test_the_log_of_what_failed_can_be_fed_back(server: FileServer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fetch(
+        write_tsv(
+            tmp_path / "a.tsv", server, ["1_기쁨.jpg", "missing_기쁨.jpg", "broken_슬픔.jpg"]
+        ),
+        out,
+    )
+    log = (out / DOWNLOAD_LOG).read_text(encoding="utf-8")
+    healed = log.replace("/broken_슬픔.jpg", "/healed_슬픔.jpg")
+    (out / DOWNLOAD_LOG).write_text(healed, encoding="utf-8")
+    summary, _ = fetch(out / DOWNLOAD_LOG, out)
+    assert summary == Summary(fetched=1, failed=1)
+    assert list_files(out)["슬픔/broken_슬픔.jpg"] == build_body("healed_슬픔.jpg")
+    assert "broken" not in (out / DOWNLOAD_LOG).read_text(encoding="utf-8")
+    (out / DOWNLOAD_LOG).write_text(healed.replace("/missing_", "/found_"), encoding="utf-8")
+    assert fetch(out / DOWNLOAD_LOG, out)[0] == Summary(fetched=1, present=1)
+    assert not (out / DOWNLOAD_LOG).exists()
+
+
+def test_what_is_there_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+    names = [f"{i}_기쁨.jpg" for i in range(5)]
+    source, out = write_tsv(tmp_path / "a.tsv", server, names), tmp_path / "out"
+    fetch(source, out)
+    (out / "기쁨" / names[2]).unlink()
+    assert fetch(source, out)[0] == Summary(fetched=1, present=4)
+    assert server.asked == Counter({name: 2 if name == names[2] else 1 for name in names})
+
+
+def test_malformed_rows_are_listed_by_line_and_the_rest_goes_on(
+    server: FileServer, tmp_path: Path
+) -> None:
+    source, out = (
+        write_tsv(tmp_path / "a.tsv", server, ["1_기쁨.jpg", "2_기쁨.jpg"]),
+        tmp_path / "out",
+    )
+    with source.open("a", encoding="utf-8") as file:
+        file.write("3.jpg\thttp://127.0.0.1/3.jpg\n")
+        file.write("\t".join(["4.jpg", "file:///etc/passwd", *["기쁨"] * 9]) + "\n")
+        file.write("\t".join(["../5.jpg", f"{server.url}/5.jpg", *["기쁨"] * 9]) + "\n")
+        file.write("\t".join(["1_기쁨.jpg", f"{server.url}/6.jpg", *["기쁨"] * 9]) + "\n")
+    assert fetch(source, out)[0] == Summary(fetched=2, malformed=4)
+    assert (out / PARSE_LOG).read_text(encoding="utf-8").splitlines() == [
+        "a.tsv:4: has 2 columns instead of 11",
+        "a.tsv:5: url 'file:///etc/passwd' does not begin with http:// or https://",
+        "a.tsv:6: name '../5.jpg' is no file name",
+        "a.tsv:7: 1_기쁨.jpg was named before",
+    ]
+    assert not (tmp_path / "5.jpg").exists()
+
+
+def test_several_files_are_fetched_at_a_time(server: FileServer, tmp_path: Path) -> None:
+    server.delay = 0.05
+    fetch(
+        write_tsv(tmp_path / "a.tsv", server, [f"{i}_기쁨.jpg" for i in range(24)]),
+        tmp_path / "out",
+    )
+    assert server.most_busy == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_download_goes_on_and_ends_as_an_uninterrupted_one(
+    sent: signal.Signals, server: FileServer, tmp_path: Path
+) -> None:
+    names = [f"{i}_기쁨.jpg" for i in range(150)] + ["missing_기쁨.jpg"]
+    source, out = write_tsv(tmp_path / "a.tsv", server, names), tmp_path / "out"
+    server.delay = 0.02
+    command = [sys.executable, "-m", "training", "download", "--input", source, "--out", out]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while len(server.asked) < 40:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, sent)
+    process.communicate(timeout=60)
+    before = list_files(out)
+    assert 0 < len(before) < 151
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 1  # one is missing
+    there = sum(name.endswith(".jpg") for name in before)
+    assert (
+        f"{150 - there} fetched, {there} there before, 1 failed, 0 malformed rows" in again.stdout
+    )
+    assert list_files(out) == {f"기쁨/{name}": build_body(name) for name in names[:150]}
+    assert str(out / DOWNLOAD_LOG) in again.stderr

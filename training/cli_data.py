@@ -1,0 +1,202 @@
+"""The commands that make a manifest of labelled crops: download, votes, crop, split."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+data_app = typer.Typer()
+
+LAYOUTS = ("tsv", "json", "folders")
+ManifestOption = Annotated[Path, typer.Option("--manifest", help="The table of an earlier stage.")]
+ImagesOption = Annotated[Path, typer.Option("--images", help="The folder that its paths are in.")]
+ExcludeOption = Annotated[
+    Path | None,
+    typer.Option("--exclude", help="CSV; its first column names what to leave out."),
+]
+WorkersOption = Annotated[int, typer.Option(min=1, help="How many at once.")]
+PersonOption = Annotated[
+    str | None,
+    typer.Option(help="Regular expression; its first group is the person in a file name."),
+]
+
+
+@data_app.command()
+def download(
+    source: Annotated[
+        Path,
+        typer.Option("--input", help="AI Hub's TSV, or a download.error.log."),
+    ],
+    out: Annotated[Path, typer.Option(help="Image folder; what is there is not fetched again.")],
+    workers: WorkersOption = 16,
+) -> None:
+    """Fetch the pictures that a TSV names; what failed stands in OUT's two logs."""
+    from training.download import DOWNLOAD_LOG, PARSE_LOG, read_wanted
+    from training.download import download as run
+
+    wanted, refused = read_wanted(source)
+    with _progress("download", len(wanted)) as advance:
+        summary = run(wanted, refused, out, workers, lambda _: advance())
+    typer.echo(
+        f"{summary.fetched} fetched, {summary.present} there before, {summary.failed} failed, "
+        f"{summary.malformed} malformed rows"
+    )
+    if summary.failed:
+        typer.echo(f"to try the failed ones again: --input {out / DOWNLOAD_LOG}", err=True)
+    if summary.malformed:
+        typer.echo(f"malformed rows: {out / PARSE_LOG}", err=True)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def votes(
+    source: Annotated[
+        list[Path], typer.Option("--input", help="A TSV, a folder, or any number of JSON files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the manifest goes, a CSV.")],
+    layout: Annotated[str, typer.Option(help=f"One of {', '.join(LAYOUTS)}.")] = "tsv",
+    taxonomy: Annotated[str, typer.Option(help="Of class folders.")] = "aihub7",
+    person: PersonOption = None,
+) -> None:
+    """Read labels in any layout into a manifest; three annotators become a majority, or UNKNOWN."""
+    from kfer.labels import get_taxonomy
+    from training.manifest import write_manifest
+    from training.sources.aihub import PERSON, Refused, read_json, read_tsv, write_refused
+    from training.sources.folders import read_folders
+
+    if layout not in LAYOUTS:
+        raise ConfigError(f"--layout {layout}: unknown; allowed are {', '.join(LAYOUTS)}.")
+    if layout != "json" and len(source) > 1:
+        raise ConfigError(f"--layout {layout}: takes one --input, but got {len(source)}.")
+    if layout == "folders":
+        table = read_folders(source[0], get_taxonomy(taxonomy), person)
+        refused: list[Refused] = []
+    elif layout == "json":
+        table, refused = read_json(source, person or PERSON)
+    else:
+        table, refused = read_tsv(source[0], person or PERSON)
+    write_manifest(table, out)
+    log = out.with_name("parse.error.log")
+    write_refused(refused, log)
+    _show_counts(table, "label")
+    if refused:
+        typer.echo(f"{len(refused)} malformed entries: {log}", err=True)
+
+
+@data_app.command()
+def crop(
+    manifest: ManifestOption,
+    images: ImagesOption,
+    out: Annotated[Path, typer.Option(help="Folder of the crops and their manifest.csv.")],
+    by: Annotated[
+        str, typer.Option(help="boxes (the annotators'), or a detector: mtcnn, haar, yolo.")
+    ] = "boxes",
+    margin: Annotated[float, typer.Option(help="Added to the longer side, as a share.")] = 0.0,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the crops, px.")] = 96,
+    grey: Annotated[bool, typer.Option(help="Without colour.")] = False,
+    align: Annotated[bool, typer.Option(help="Turned until the eyes are level.")] = False,
+    exclude: ExcludeOption = None,
+    weights: Annotated[Path | None, typer.Option(help="YOLO-face's weights.")] = None,
+    workers: WorkersOption = 2,
+) -> None:
+    """Cut the face out of every photo; photos without one are listed in OUT/crop.error.log."""
+    from kfer.faces import CropSpec
+    from training.crop import LOG, CropSettings, crop_photos
+    from training.manifest import drop_excluded, read_manifest
+
+    if align and by in ("boxes", "haar"):
+        raise ConfigError(f"--align: {by} gives no landmarks to turn by; use --by mtcnn.")
+    if margin <= -1:
+        raise ConfigError(f"--margin: must be above -1, but got {margin:g}.")
+    table = drop_excluded(read_manifest(manifest), exclude)
+    settings = CropSettings(by, CropSpec(margin, size, grey, align), weights)
+    with _progress("crop", len(table)) as advance:
+        cropped = crop_photos(table, images, out, settings, workers, lambda _: advance())
+    failed = len(table) - len(cropped)
+    typer.echo(f"{len(cropped)} crops in {out}, {failed} photos without one")
+    if failed:
+        typer.echo(f"why: {out / LOG}", err=True)
+
+
+@data_app.command()
+def split(
+    manifest: ManifestOption,
+    out: Annotated[Path, typer.Option(help="Where the manifest with parts or folds goes.")],
+    ratios: Annotated[str, typer.Option(help="Of train, validation and test.")] = "80/10/10",
+    folds: Annotated[int | None, typer.Option(help="Instead of parts: folds for crossval.")] = None,
+    by: Annotated[str, typer.Option(help="What stays together: person or image.")] = "person",
+    seed: Annotated[int, typer.Option(help="Another one deals out differently.")] = 0,
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="At most so many training pictures of each label.")
+    ] = None,
+    undersample: Annotated[
+        bool, typer.Option(help="As many of each label in training as of the rarest.")
+    ] = False,
+    person: PersonOption = None,
+    exclude: ExcludeOption = None,
+) -> None:
+    """Deal the pictures out to parts or folds so that no person and no picture is in two."""
+    from training.manifest import drop_excluded, read_manifest, write_manifest
+    from training.splits import (
+        IMAGE,
+        PERSON,
+        balance,
+        check_disjoint,
+        find_persons,
+        parse_ratios,
+        split_folds,
+        split_parts,
+    )
+
+    if by not in (PERSON, IMAGE):
+        raise ConfigError(f"--by {by}: unknown; allowed are {PERSON} and {IMAGE}.")
+    if cap and undersample:
+        raise ConfigError("--cap and --undersample: both say how many; give one of them.")
+    if folds and (cap or undersample):
+        raise ConfigError("--cap and --undersample: belong to parts; leave out --folds.")
+    table = drop_excluded(read_manifest(manifest), exclude)
+    if person:
+        table = find_persons(table, person)
+    column = "fold" if folds else "part"
+    if folds:
+        table = split_folds(table, folds, seed, by)
+    else:
+        table = split_parts(table, parse_ratios(ratios), seed, by)
+    check_disjoint(table, column, by)
+    if cap or undersample:
+        table = balance(table, cap, seed)
+    if by == IMAGE:
+        typer.echo(
+            "warning: people of the test part may be in training too; such figures flatter.",
+            err=True,
+        )
+    write_manifest(table, out)
+    _show_counts(table, "label", column)
+
+
+def _show_counts(table: "pd.DataFrame", *columns: str) -> None:
+    counts = table[list(columns)].value_counts(sort=False)
+    text = counts.unstack(fill_value=0) if len(columns) > 1 else counts
+    typer.echo(text.to_string())
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal's error output; nothing where that is a file."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)

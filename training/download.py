@@ -1,0 +1,169 @@
+"""Files that a label file names by URL -> an image folder: many at once, resumed, nothing half.
+
+A file that is there is not fetched again; one that is under way has another name until it is whole.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import urllib3
+
+from training.sources.aihub import Refused, check_name, place, read_rows, write_refused
+
+RETRIES = urllib3.Retry(
+    total=5,
+    backoff_factor=0.5,  # seconds; doubled each time
+    status_forcelist=(408, 429, 500, 502, 503, 504),
+    raise_on_status=False,
+)
+TIMEOUT = urllib3.Timeout(connect=10, read=60)
+PENDING = 8  # files asked for at a time, per worker: enough to keep all busy, little to lose
+DOWNLOAD_LOG, PARSE_LOG = "download.error.log", "parse.error.log"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to fetch; ``row`` is its row of the label file, to be written back where it fails."""
+
+    url: str
+    path: str
+    row: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of one file.
+
+    ``new`` where it was not there before; ``error`` is None where it is there now.
+    """
+
+    wanted: Wanted
+    new: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many files were there already, fetched, refused by their servers, named in bad rows."""
+
+    present: int = 0
+    fetched: int = 0
+    failed: int = 0
+    malformed: int = 0
+
+
+def read_wanted(path: Path) -> tuple[list[Wanted], list[Refused]]:
+    """What a TSV of AI Hub, or a download.error.log, names; and its malformed rows.
+
+    Raises DataError when the file is neither.
+    """
+    wanted: list[Wanted] = []
+    refused: list[Refused] = []
+    seen: set[str] = set()
+    for line, row in read_rows(path):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            name, url = check_name(row["name"]), row["url"].strip()
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"url {url!r} does not begin with http:// or https://")
+            if name in seen:
+                raise ValueError(f"{name} was named before")
+        except ValueError as error:
+            refused.append(Refused(path.name, line, str(error)))
+            continue
+        seen.add(name)
+        wanted.append(Wanted(url, place(name), row))
+    return wanted, refused
+
+
+def download(
+    wanted: Sequence[Wanted],
+    refused: Sequence[Refused],
+    out: Path,
+    workers: int,
+    report: Callable[[Fetched], None],
+) -> Summary:
+    """Fetch what is wanted into ``out``; what failed stands in out's two logs afterwards."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_refused(refused, out / PARSE_LOG)
+    summary = Summary(malformed=len(refused))
+    failed: list[Fetched] = []
+    for fetched in fetch_all(wanted, out, workers):
+        report(fetched)
+        if fetched.error:
+            failed.append(fetched)
+            summary = replace(summary, failed=summary.failed + 1)
+        elif fetched.new:
+            summary = replace(summary, fetched=summary.fetched + 1)
+        else:
+            summary = replace(summary, present=summary.present + 1)
+    # Only now: an interrupt must not drop rows that a log held as the source.
+    _write_failed(failed, out / DOWNLOAD_LOG)
+    return summary
+
+
+def fetch_all(wanted: Sequence[Wanted], out: Path, workers: int) -> Iterator[Fetched]:
+    """In the order in which they are done."""
+    pool = urllib3.PoolManager(num_pools=workers, maxsize=workers, retries=RETRIES, timeout=TIMEOUT)
+    rest = iter(wanted)
+    with pool, ThreadPoolExecutor(workers) as threads:
+        running: set[Future[Fetched]] = set()
+        try:
+            while True:
+                for each in islice(rest, workers * PENDING - len(running)):
+                    running.add(threads.submit(_fetch, pool, each, out))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:  # an interrupt waits for the files under way, not for those that wait their turn
+            for future in running:
+                future.cancel()
+
+
+def _fetch(pool: urllib3.PoolManager, wanted: Wanted, out: Path) -> Fetched:
+    target = out / wanted.path
+    if target.exists():
+        return Fetched(wanted, new=False)
+    try:
+        # Whole into memory: a body that ends early is then an error that is tried again.
+        response = pool.request("GET", wanted.url)
+        if response.status != 200:
+            return Fetched(wanted, new=True, error=f"HTTP {response.status} {response.reason}")
+        if not response.data:
+            return Fetched(wanted, new=True, error="is empty")
+        _write(target, response.data)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        return Fetched(wanted, new=True, error=f"{type(error).__name__}: {error}")
+    return Fetched(wanted, new=True)
+
+
+def _write(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A short name, and the same at the next try, so that a killed run leaves nothing lying about.
+    name = hashlib.sha256(target.name.encode()).hexdigest()[:16]
+    temporary = target.with_name(f".{name}.part")
+    temporary.write_bytes(data)
+    temporary.replace(target)
+
+
+def _write_failed(failed: list[Fetched], log: Path) -> None:
+    """The failed rows with all their columns and the reason, or no file where none failed."""
+    if not failed:
+        log.unlink(missing_ok=True)
+        return
+    columns = [name for name in failed[0].wanted.row if name != "error"] + ["error"]
+    temporary = log.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        for each in failed:
+            writer.writerow({**each.wanted.row, "error": each.error})
+    temporary.replace(log)

@@ -1,0 +1,1 @@
+"""Labels in every layout of the field -> one manifest (``training.manifest``)."""

@@ -1,0 +1,206 @@
+"""Pure: a manifest's pictures are dealt out to parts or folds so that nobody stands in two.
+
+A model that has seen a person is good at that person: the published figures of this field rest on
+splits by picture, in which nearly every person of the test part is in the training part too.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from training.errors import ConfigError, DataError
+from training.manifest import PARTS, TRAIN, UNKNOWN
+
+PERSON, IMAGE = "person", "image"  # what stays together
+
+
+def parse_ratios(text: str) -> dict[str, int]:
+    """ "80/10/10" -> shares of train, validation and test; those left out are 0.
+
+    Raises ConfigError.
+    """
+    try:
+        shares = [int(share) for share in text.split("/")]
+        ratios = dict(zip(PARTS, shares, strict=False))
+        if len(shares) > len(PARTS) or min(shares) < 0 or not shares[0]:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            f"--ratios {text}: must be up to three whole numbers for {', '.join(PARTS)}, "
+            "such as 80/10/10."
+        ) from None
+    return ratios
+
+
+def find_persons(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """The table with its column ``person``: the pattern's first group in the file name, or "".
+
+    Raises ConfigError for a pattern that is none.
+    """
+    names = table["path"].str.rsplit("/", n=1).str[-1]
+    try:
+        return table.assign(person=names.str.extract(pattern, expand=False).fillna(""))
+    except (re.error, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"--person {pattern}: must be a regular expression with one group ({error})."
+        ) from None
+
+
+def split_parts(
+    table: pd.DataFrame, ratios: Mapping[str, int], seed: int, by: str = PERSON
+) -> pd.DataFrame:
+    """The table with its column ``part`` filled; UNKNOWN belongs to none.
+
+    ``ratios`` are whole numbers, as 80, 10 and 10. Stratified by label as well as whole persons
+    allow. Pixel-identical pictures stay together where the table has ``pixels``.
+    Raises DataError for too few persons or pictures.
+    """
+    shares = {name: share // math.gcd(*ratios.values()) for name, share in ratios.items()}
+    part_of_fold = [name for name, share in shares.items() for _ in range(share)]
+    known = _find_known(table)
+    folds = _deal(table[known], len(part_of_fold), seed, by)
+    parts = pd.Series("", index=table.index, dtype="str")
+    parts[known] = np.array(part_of_fold, dtype=object)[folds]
+    return table.assign(part=parts)
+
+
+def split_folds(table: pd.DataFrame, folds: int, seed: int, by: str = PERSON) -> pd.DataFrame:
+    """The table with its column ``fold``, 0 to folds - 1; none for UNKNOWN.
+
+    Raises ConfigError for fewer than two folds, DataError for too few persons or pictures.
+    """
+    if folds < 2:
+        raise ConfigError(f"--folds: must be 2 or more, but got {folds}.")
+    known = _find_known(table)
+    column = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    column[known] = _deal(table[known], folds, seed, by)
+    return table.assign(fold=column)
+
+
+def balance(table: pd.DataFrame, cap: int | None, seed: int) -> pd.DataFrame:
+    """At most ``cap`` training pictures of each label; None: as many as the rarest label has.
+
+    The others stay in the table and belong to no part. The other parts keep their natural mixture.
+    """
+    training = table[table["part"] == TRAIN]
+    counts = training["label"].value_counts()
+    most = int(counts.min()) if cap is None else cap
+    shuffled = training.sample(frac=1.0, random_state=seed)
+    surplus = shuffled.index[shuffled.groupby("label").cumcount() >= most]
+    parts = table["part"].copy()
+    parts[surplus] = ""
+    return table.assign(part=parts)
+
+
+def check_disjoint(table: pd.DataFrame, column: str, by: str = PERSON) -> None:
+    """Raises DataError when a person (unless ``by`` picture) or identical pixels cross ``column``.
+
+    ``column`` is "part" or "fold".
+    """
+    if column not in table:
+        raise DataError(f"--manifest: has no column {column}; run `training split` first.")
+    placed = table[table[column].notna() & (table[column].astype("str") != "")]
+    for what in (["person"] if by == PERSON else []) + ["pixels"]:
+        if what not in placed:
+            continue
+        named = placed[placed[what].fillna("") != ""]
+        homes = named.groupby(what)[column].nunique()
+        crossing = homes.index[homes > 1]
+        if len(crossing):
+            first = named[named[what] == crossing[0]]
+            raise DataError(
+                f"--manifest: {len(crossing)} values of {what} stand in several of {column}; the "
+                f"first is {crossing[0]}, in "
+                f"{', '.join(sorted(first[column].astype('str').unique()))} "
+                f"({', '.join(first['path'].iloc[:2])})."
+            )
+
+
+def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
+    """A number for each row; equal where rows must stay together, directly or through others.
+
+    Raises DataError when persons are wanted and not known.
+    """
+    columns = [PERSON] if by == PERSON else []
+    if by == PERSON:
+        unknown = table[PERSON].fillna("") == "" if PERSON in table else pd.Series([True])
+        if unknown.any():
+            raise DataError(
+                f"--manifest: {int(unknown.sum()) if PERSON in table else 'all'} pictures name no "
+                "person. Give --person, a pattern that finds it in the file names, or split "
+                "--by image, where people of the test part may be in training too."
+            )
+    if "pixels" in table:
+        columns.append("pixels")
+    rows = np.arange(len(table))
+    links: list[NDArray[np.int64]] = []
+    nodes = len(table)
+    for column in columns:
+        values = table[column].fillna("").to_numpy()
+        codes, names = pd.factorize(values)
+        named = values != ""
+        links.append(np.stack([rows[named], codes[named] + nodes]))
+        nodes += len(names)
+    if not links:
+        return rows
+    first, second = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(nodes, nodes))
+    _, components = connected_components(graph, directed=False)
+    numbered: NDArray[np.int64] = pd.factorize(components[: len(table)])[0].astype(np.int64)
+    return numbered
+
+
+def _find_known(table: pd.DataFrame) -> pd.Series:
+    known = table["label"] != UNKNOWN
+    if not known.any():
+        raise DataError("--manifest: every picture's label is UNKNOWN; there is nothing to split.")
+    return known
+
+
+def _deal(table: pd.DataFrame, folds: int, seed: int, by: str) -> NDArray[np.int64]:
+    """A fold for each row."""
+    groups = group(table, by)
+    labels = table["label"].to_numpy()
+    if folds == 1:
+        return np.zeros(len(table), dtype=np.int64)
+    if groups.max() + 1 < folds:
+        raise DataError(
+            f"--manifest: {groups.max() + 1} {by}s cannot be dealt out to {folds} equal shares; "
+            "choose coarser --ratios or fewer --folds."
+        )
+    if by == PERSON:
+        return _number(
+            StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
+                labels, labels, groups
+            ),
+            len(table),
+        )
+    # Pictures, or the first of each set of identical ones: thousands of times as fast.
+    _, firsts = np.unique(groups, return_index=True)
+    rare = pd.Series(labels[firsts]).value_counts()
+    if rare.min() < folds:
+        raise DataError(
+            f"--manifest: {rare.idxmin()} has {rare.min()} pictures, too few for {folds} equal "
+            "shares; choose coarser --ratios or fewer --folds."
+        )
+    dealt = _number(
+        StratifiedKFold(folds, shuffle=True, random_state=seed).split(firsts, labels[firsts]),
+        len(firsts),
+    )
+    return dealt[groups]
+
+
+def _number(
+    splits: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], n: int
+) -> NDArray[np.int64]:
+    numbered = np.zeros(n, dtype=np.int64)
+    for fold, (_, chosen) in enumerate(splits):
+        numbered[chosen] = fold
+    return numbered
