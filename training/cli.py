@@ -14,6 +14,7 @@ import typer
 
 from kfer.errors import KferError
 from training.cli_data import data_app
+from training.cli_explain import explain_app
 from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app)
+app.add_typer(explain_app)
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders.")

@@ -1,6 +1,7 @@
 """What becomes of faces that the app finds by itself: FER2013's pictures, and whole photos."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,14 @@ class PhotoFigures:
     confusion: list[list[int]]
 
 
+@dataclass(frozen=True)
+class PhotoReading:
+    """The top label; ``found`` unless the whole photo had to be read as one face."""
+
+    label: str
+    found: bool
+
+
 def frame_faces(
     bundle: Bundle, detector: Detector, faces: FaceSet
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -69,21 +78,30 @@ def measure_photos(
 
     Raises DataError for a manifest that cannot be used, PhotoError for a photo that cannot be read.
     """
-    classifier = Classifier(bundle)
-    truth, answers, found = [], [], []
-    for name, label in _read_manifest(folder, taxonomy):
-        analysis = analyze(load_photo(folder / name), classifier, detector, taxonomy)
-        largest = max(analysis.readings, key=lambda reading: reading.face.area)
-        truth.append(taxonomy.labels.index(label))
-        answers.append(taxonomy.labels.index(largest.prediction.label))
-        found.append(not analysis.whole)
+    rows = _read_manifest(folder, taxonomy)
+    readings = read_photos(bundle, detector, [folder / name for name, _ in rows], taxonomy)
+    truth = [taxonomy.labels.index(label) for _, label in rows]
+    answers = [taxonomy.labels.index(reading.label) for reading in readings]
     return PhotoFigures(
         folder=folder.name,
         taxonomy=taxonomy.name,
-        found=float(np.mean(found)),
+        found=float(np.mean([reading.found for reading in readings])),
         accuracy=estimate_accuracy(truth, answers),
         confusion=compute_confusion(truth, answers, len(taxonomy.labels)).tolist(),
     )
+
+
+def read_photos(
+    bundle: Bundle, detector: Detector | None, photos: Sequence[Path], taxonomy: Taxonomy
+) -> list[PhotoReading]:
+    """What the app says of each photo's largest face. Raises PhotoError."""
+    classifier = Classifier(bundle)
+    readings = []
+    for path in photos:
+        analysis = analyze(load_photo(path), classifier, detector, taxonomy)
+        largest = max(analysis.readings, key=lambda reading: reading.face.area)
+        readings.append(PhotoReading(largest.prediction.label, not analysis.whole))
+    return readings
 
 
 def _read_manifest(folder: Path, taxonomy: Taxonomy) -> list[tuple[str, str]]:

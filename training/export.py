@@ -39,7 +39,8 @@ from training.errors import CheckpointError, ConfigError, DataError, TrainingErr
 from training.loop import build_model, build_pretrained_cfg, describe_error
 
 EVALUATION = "evaluation.json"
-FILES = (CONFIG, WEIGHTS, CARD, EVALUATION)  # all that a bundle of ours consists of
+EXPLANATION = "action_units.json"
+FILES = (CONFIG, WEIGHTS, CARD, EVALUATION, EXPLANATION)  # all that a bundle of ours can hold
 
 # FER2013's pictures are the network's only idea of a crop. MTCNN's box on 350 of them, enlarged,
 # has a median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.

@@ -1,0 +1,215 @@
+"""Action units explain emotions: planted and rendered ones, OpenFace's files, and the network."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kfer.bundle import load_bundle
+from kfer.labels import get_taxonomy
+from training.action_units import (
+    describe_commands,
+    join_units,
+    lay_out,
+    merge_openface,
+    read_units,
+)
+from training.errors import DataError
+from training.explain_au import describe, explain_labels, fit_surrogate, load_surrogate, tabulate
+from training.export import EXPLANATION
+
+AIHUB7, KOREAN5 = get_taxonomy("aihub7"), get_taxonomy("korean5")
+STIMULI = Path("tests/data/stimuli_units.csv")
+MODEL = Path("models/kfer-default")
+
+
+def plant(
+    n: int, weights: dict[str, dict[str, float]], seed: int = 0
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Answers drawn from known logits; 40 persons."""
+    rng = np.random.default_rng(seed)
+    units = pd.DataFrame(rng.uniform(0, 5, (n, 3)), columns=["AU04", "AU12", "AU15"])
+    table = pd.DataFrame(weights).T.reindex(columns=units.columns).fillna(0)
+    logits = units.to_numpy() @ table.to_numpy().T
+    logits -= logits.mean(axis=0)
+    powers = np.exp(logits)
+    drawn = [rng.choice(list(weights), p=row / row.sum()) for row in powers]
+    return (
+        units,
+        np.array(drawn, dtype=object),
+        np.array([f"p{i % 40}" for i in range(n)], dtype=object),
+    )
+
+
+PLANTED = {
+    "기쁨": {"AU12": 1.2},
+    "분노": {"AU04": 0.9},
+    "슬픔": {"AU15": 0.7, "AU04": 0.3},
+}
+
+
+def test_planted_coefficients_are_found_within_their_intervals() -> None:
+    units, answers, persons = plant(3000, PLANTED)
+    surrogate = fit_surrogate(units, answers, persons, KOREAN5, "labels")
+    assert surrogate.labels == ("기쁨", "분노", "슬픔")
+    planted = np.array([[terms.get(unit, 0.0) for unit in units] for terms in PLANTED.values()])
+    planted -= planted.mean(axis=0)  # only differences between emotions can be known
+    found = np.array(surrogate.coefficients)
+    assert np.abs(found - planted).max() < 0.12
+    inside = (np.array(surrogate.low) <= planted) & (planted <= np.array(surrogate.high))
+    assert inside.mean() >= 7 / 9
+    assert (np.array(surrogate.low) < found).all()
+    assert (found < np.array(surrogate.high)).all()
+    assert found.sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-6)
+
+
+def test_agreement_is_that_on_pictures_left_out() -> None:
+    rng = np.random.default_rng(1)
+    units = pd.DataFrame(rng.normal(size=(60, 30)), columns=[f"AU{i:02d}" for i in range(1, 31)])
+    answers = rng.choice(np.array(["기쁨", "슬픔"], dtype=object), 60)
+    persons = np.array([f"p{i % 20}" for i in range(60)], dtype=object)
+    surrogate = fit_surrogate(units, answers, persons, KOREAN5, "labels")
+    predicted = surrogate.predict(units.to_numpy()).argmax(axis=1)
+    fitted = np.mean(np.array(surrogate.labels, dtype=object)[predicted] == answers)
+    assert fitted > 0.85  # by heart
+    assert surrogate.agreement < 0.65  # nothing to be learned
+
+
+def test_contributions_are_coefficient_times_deviation_and_sum_to_the_logits() -> None:
+    units, answers, persons = plant(400, PLANTED)
+    surrogate = fit_surrogate(units, answers, persons, KOREAN5, "labels")
+    values = units.to_numpy()[:7]
+    shares = surrogate.contribute(values)
+    for row, label, unit in ((0, 0, 1), (6, 2, 2)):
+        deviation = values[row, unit] - units.to_numpy()[:, unit].mean()
+        assert shares[row, label, unit] == pytest.approx(
+            surrogate.coefficients[label][unit] * deviation
+        )
+    logits = shares.sum(axis=2) + surrogate.intercepts
+    powers = np.exp(logits)
+    assert np.allclose(surrogate.predict(values), powers / powers.sum(axis=1, keepdims=True))
+    assert np.allclose(surrogate.contribute(np.array([surrogate.means])), 0)
+
+
+def test_two_emotions_share_their_difference_evenly() -> None:
+    units, answers, persons = plant(2000, {"기쁨": {"AU12": 1.0}, "슬픔": {}})
+    surrogate = fit_surrogate(units, answers, persons, KOREAN5, "labels")
+    smile = np.array(surrogate.coefficients)[:, 1]
+    assert smile == pytest.approx([0.5, -0.5], abs=0.08)
+
+
+def test_the_rendered_faces_are_explained_by_the_movements_they_were_made_of() -> None:
+    table = pd.read_csv(STIMULI).rename(columns={"filename": "path"})
+    known, units = join_units(table, read_units(STIMULI))
+    assert len(known) == 130
+    surrogate = explain_labels(known, units, AIHUB7, seed=0)
+    assert surrogate.agreement > 0.9
+    rows = tabulate(surrogate).set_index(["label", "unit"])
+    for label, unit in (("기쁨", "AU12"), ("분노", "AU07"), ("슬픔", "AU15"), ("당황", "AU26")):
+        assert rows.loc[(label, unit), "low"] > 0
+        of_unit = rows.xs(unit, level="unit")["coefficient"]
+        assert of_unit.idxmax() == label
+    assert "기쁨: AU12 +" in describe(surrogate) or "기쁨: AU06 +" in describe(surrogate)
+
+
+def test_openfaces_files_are_laid_out_and_merged(tmp_path: Path) -> None:
+    images, folder = tmp_path / "사진", tmp_path / "open face"
+    paths = ["기쁨/가.jpg", "슬픔/나.jpg", "UNKNOWN/다.jpg", "슬픔/라.PNG", "슬픔/마.jpg"]
+    for path in paths:
+        (images / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(images / path)
+    table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
+    assert lay_out(table, images, folder) == 4
+    laid = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+    assert laid == {"기쁨/0000000.jpg", "슬픔/0000001.jpg", "슬픔/0000003.png", "슬픔/0000004.jpg"}
+    assert lay_out(table, images, folder) == 4  # nothing to do
+    with pytest.raises(DataError, match="holds no face of OpenFace 2 in processed/"):
+        merge_openface(table, folder)
+
+    lines = describe_commands(folder)
+    local = [shlex.split(line) for line in lines if line.startswith("FaceLandmarkImg")]
+    assert [words[:3] for words in local] == [
+        ["FaceLandmarkImg", "-fdir", str(folder / name)] for name in ("기쁨", "슬픔")
+    ]
+    assert all(words[3:] == ["-out_dir", str(folder / "processed"), "-aus"] for words in local)
+    container = [shlex.split(line) for line in lines if line.startswith("docker")]
+    assert shlex.split(container[1][-1])[2] == "/faces/슬픔"
+
+    header = " face, confidence, gaze_0_x, AU01_r, AU12_r, AU12_c"
+    written = {
+        "0000000": ["0, 0.95, 0.1, 0.50, 3.20, 1"],
+        "0000001": ["0, 0.80, 0.1, 1.00, 0.00, 0", "1, 0.97, 0.1, 2.00, 0.10, 0"],
+        "0000003": ["0, 0.30, 0.1, 4.00, 4.00, 1"],  # OpenFace is not sure of this one
+    }
+    (folder / "processed").mkdir()
+    for name, rows in written.items():
+        (folder / "processed" / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    merged = merge_openface(table, folder)
+    assert merged.to_dict("index") == {
+        "기쁨/가.jpg": {"AU01": 0.5, "AU12": 3.2},
+        "슬픔/나.jpg": {"AU01": 2.0, "AU12": 0.1},
+    }
+    known, units = join_units(table, merged)
+    assert known["path"].tolist() == ["기쁨/가.jpg", "슬픔/나.jpg"]
+    assert units["AU12"].tolist() == [3.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("filename,label\na.jpg,기쁨\n", "has no column of an action unit"),
+        ("name,AU01\na.jpg,1\n", "needs a column path or filename or file or image"),
+        ("file,AU1,AU02_r\na.jpg,1,2\nb.jpg,,2\n", r"line 3 has no number for AU01"),
+        ("file,AU01\na.jpg,1\na.jpg,2\n", "names a.jpg twice"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "units.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_units(path)
+
+
+def test_too_few_persons_or_foreign_labels_are_said() -> None:
+    table = pd.read_csv(STIMULI).rename(columns={"filename": "path"})
+    known, units = join_units(table, read_units(STIMULI))
+    with pytest.raises(DataError, match="korean5: has no 불안, 상처, which the manifest has"):
+        explain_labels(known, units, KOREAN5, seed=0)
+    with pytest.raises(DataError, match=r"기쁨 has pictures of 1 persons, and 5 are needed"):
+        explain_labels(known.assign(person="all the same"), units, AIHUB7, seed=0)
+    with pytest.raises(DataError, match=r"names no picture of the manifest; it has s001\.webp"):
+        join_units(table.assign(path="nobody.jpg"), read_units(STIMULI))
+
+
+@pytest.mark.slow
+def test_the_command_explains_a_network_and_keeps_it_in_the_bundle(tmp_path: Path) -> None:
+    bundle = tmp_path / "model"
+    shutil.copytree(MODEL, bundle)
+    demo = Path("survey/demo")
+    table = pd.read_csv(demo / "manifest.csv").rename(columns={"filename": "path"})
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    command = [
+        sys.executable, "-m", "training", "explain", "--manifest", tmp_path / "manifest.csv",
+        "--units", STIMULI, "--images", demo, "--bundle", bundle, "--detector", "mtcnn",
+        "--taxonomy", "korean5", "--out", tmp_path / "out",
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    surrogate = load_surrogate(bundle / EXPLANATION)
+    assert (surrogate.target, surrogate.pictures, surrogate.taxonomy) == ("network", 105, "korean5")
+    assert f"it answers as the network does in {surrogate.agreement:.1%}" in result.stdout
+    assert surrogate.agreement > 0.6
+    contributions = pd.read_csv(tmp_path / "out" / "contributions.csv")
+    assert contributions["path"].tolist() == table["path"].tolist()
+    assert len(pd.read_csv(tmp_path / "out" / "coefficients.csv")) == len(surrogate.labels) * 15
+    assert json.loads((tmp_path / "out" / EXPLANATION).read_text()) == json.loads(
+        (bundle / EXPLANATION).read_text()
+    )
+    assert load_bundle(bundle).name == "model"  # and it is a bundle still

@@ -1,0 +1,147 @@
+"""Tables of action units: OpenFace 2's output, or any CSV with a column per unit."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from training.errors import DataError
+from training.manifest import UNKNOWN, normalize
+
+# OpenFace 2: AU01_r is an intensity of 0 to 5, AU01_c presence; others write AU1 or AU01.
+_UNIT = re.compile(r"^AU0*(\d+)(_r)?$")
+_NAMES = ("path", "filename", "file", "image")
+CONFIDENCE = 0.7  # below it OpenFace's landmarks are too unsure to believe in
+OUTPUT = "processed"  # OpenFace's own name for the folder of its results
+IMAGE = "algebr/openface:latest"  # the container that OpenFace's documentation names
+
+
+def read_units(path: Path, flag: str = "--units") -> pd.DataFrame:
+    """The units of every picture, by its name: columns AU01, AU02 ... Raises DataError."""
+    table = _read_csv(path, flag)
+    names = [column for column in _NAMES if column in table]
+    if not names:
+        raise DataError(f"{flag} {path}: needs a column {' or '.join(_NAMES)}.")
+    units = _find_units(table, path, flag)
+    units.index = pd.Index([normalize(str(name)) for name in table[names[0]]], name="name")
+    twice = units.index[units.index.duplicated()]
+    if len(twice):
+        raise DataError(f"{flag} {path}: names {twice[0]} twice.")
+    return units
+
+
+def lay_out(table: pd.DataFrame, images: Path, folder: Path) -> int:
+    """One folder per emotion with copies of its pictures, as OpenFace reads them; how many.
+
+    The copies' names are the rows' numbers: OpenFace takes no Korean ones on every system.
+    """
+    count = 0
+    for row, path, label in _number(table):
+        target = folder / label / f"{row:07d}{Path(path).suffix.lower()}"
+        count += 1
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.part")
+        try:
+            shutil.copyfile(images / path, temporary)
+        except OSError as error:
+            raise DataError(
+                f"--images {images / path}: cannot be read ({error.strerror})."
+            ) from None
+        temporary.replace(target)
+    return count
+
+
+def describe_commands(folder: Path) -> list[str]:
+    """The shell lines that run OpenFace 2 on every emotion's folder, in a container or locally."""
+    folders = sorted(each for each in folder.iterdir() if each.is_dir() and each.name != OUTPUT)
+    lines = ["# OpenFace 2 in a container:"]
+    mount = shlex.quote(f"{folder.resolve()}:/faces")
+    for each in folders:
+        inside = shlex.quote(f"/faces/{each.name}")
+        run = f"build/bin/FaceLandmarkImg -fdir {inside} -out_dir /faces/{OUTPUT} -aus"
+        lines.append(f"docker run --rm -v {mount} --entrypoint sh {IMAGE} -c {shlex.quote(run)}")
+    lines.append("# or an OpenFace 2 of your own:")
+    out = shlex.quote(str(folder / OUTPUT))
+    lines += [
+        f"FaceLandmarkImg -fdir {shlex.quote(str(each))} -out_dir {out} -aus" for each in folders
+    ]
+    return lines
+
+
+def merge_openface(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """OpenFace's CSV of every picture, merged: AU columns by the manifest's path.
+
+    Of several faces the surest counts; pictures without a face, or with none that OpenFace is sure
+    of, have no row. Raises DataError where there is no CSV at all, or one that cannot be read.
+    """
+    rows = {}
+    for row, path, _ in _number(table):
+        file = folder / OUTPUT / f"{row:07d}.csv"
+        if not file.exists():
+            continue
+        faces = _read_csv(file, "--openface-dir")
+        units = _find_units(faces, file, "--openface-dir")
+        if "confidence" in faces:
+            faces = faces[faces["confidence"] >= CONFIDENCE].sort_values("confidence")
+        if len(faces):
+            rows[path] = units.loc[faces.index[-1]]
+    if not rows:
+        raise DataError(
+            f"--openface-dir {folder}: holds no face of OpenFace 2 in {OUTPUT}/; run the command "
+            "that --prepare prints, then this one again."
+        )
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
+
+
+def join_units(table: pd.DataFrame, units: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the manifest whose label is known and that have units; the units in their order.
+
+    Names are paths of the manifest or the last part of one. Raises DataError where none fits.
+    """
+    known = table[table["label"] != UNKNOWN]
+    last_parts = known["path"].str.rsplit("/", n=1).str[-1]
+    names = known["path"].where(known["path"].isin(units.index), last_parts)
+    there = names.isin(units.index)
+    if not there.any():
+        raise DataError(
+            f"--units: names no picture of the manifest; it has {units.index[0]}, the manifest "
+            f"{table['path'].iloc[0]}."
+        )
+    joined = units.loc[names[there]].reset_index(drop=True)
+    return known[there].reset_index(drop=True), joined
+
+
+def _number(table: pd.DataFrame) -> list[tuple[int, str, str]]:
+    return [
+        (row, path, label)
+        for row, (path, label) in enumerate(zip(table["path"], table["label"], strict=True))
+        if label != UNKNOWN
+    ]
+
+
+def _read_csv(path: Path, flag: str) -> pd.DataFrame:
+    try:
+        # OpenFace sets a blank before every column's name.
+        return pd.read_csv(path, skipinitialspace=True)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{flag} {path}: cannot be read as CSV ({error}).") from None
+
+
+def _find_units(table: pd.DataFrame, path: Path, flag: str) -> pd.DataFrame:
+    """Intensities named AU01, AU02 ..., in order. Raises DataError."""
+    found = {str(column): _UNIT.match(str(column).strip()) for column in table.columns}
+    chosen = {name: f"AU{int(match[1]):02d}" for name, match in found.items() if match}
+    if not chosen:
+        raise DataError(f"{flag} {path}: has no column of an action unit, such as AU01_r or AU01.")
+    units = table[list(chosen)].rename(columns=chosen)
+    numbers = units.apply(pd.to_numeric, errors="coerce")
+    if numbers.isna().any(axis=None):
+        column = str(numbers.columns[numbers.isna().any()][0])
+        row = int(numbers[column].isna().to_numpy().argmax()) + 2
+        raise DataError(f"{flag} {path}: line {row} has no number for {column}.")
+    ordered: pd.DataFrame = numbers.reindex(columns=sorted(numbers.columns)).astype("float64")
+    return ordered

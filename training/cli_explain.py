@@ -1,0 +1,71 @@
+"""``python -m training explain``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli_data import ManifestOption
+from training.errors import ConfigError
+
+explain_app = typer.Typer()
+
+
+@explain_app.command()
+def explain(
+    manifest: ManifestOption,
+    out: Annotated[Path, typer.Option(help="Folder of the tables.")],
+    units: Annotated[
+        Path | None, typer.Option(help="CSV: a row per picture, a column per action unit.")
+    ] = None,
+    openface_dir: Annotated[
+        Path | None, typer.Option(help="Folder for OpenFace 2: pictures by emotion, its results.")
+    ] = None,
+    prepare: Annotated[
+        bool, typer.Option(help="Fill --openface-dir and print the lines that run OpenFace 2.")
+    ] = False,
+    images: Annotated[
+        Path, typer.Option(help="The folder that the manifest's paths are in.")
+    ] = Path(),
+    bundle: Annotated[
+        Path | None, typer.Option(help="Explain this model's answers instead of the labels.")
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="Finds the faces for --bundle; none where pictures are crops.")
+    ] = "none",
+    taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "aihub7",
+    seed: Annotated[int, typer.Option(help="Of the folds and of the intervals.")] = 0,
+) -> None:
+    """Action units -> emotions: coefficients with intervals, and each picture's contributions."""
+    from kfer.bundle import load_bundle
+    from kfer.labels import get_taxonomy
+    from training.action_units import (
+        describe_commands,
+        join_units,
+        lay_out,
+        merge_openface,
+        read_units,
+    )
+    from training.explain_au import describe, explain_labels, explain_network, write_explanation
+    from training.manifest import read_manifest
+
+    if bool(units) == bool(openface_dir):
+        raise ConfigError("--units and --openface-dir: give one of them.")
+    table = read_manifest(manifest)
+    if openface_dir and prepare:
+        typer.echo(f"{lay_out(table, images, openface_dir)} pictures in {openface_dir}", err=True)
+        typer.echo("\n".join(describe_commands(openface_dir)))
+        return
+    scores = read_units(units) if units else merge_openface(table, openface_dir or Path())
+    known, intensities = join_units(table, scores)
+    wanted = get_taxonomy(taxonomy)
+    if bundle:
+        surrogate = explain_network(
+            load_bundle(bundle), known, intensities, wanted, images, detector, seed
+        )
+    else:
+        surrogate = explain_labels(known, intensities, wanted, seed)
+    write_explanation(surrogate, known, intensities, out, bundle)
+    typer.echo(describe(surrogate))
+    if len(known) < len(table):
+        typer.echo(f"{len(table) - len(known)} pictures have no action units", err=True)
