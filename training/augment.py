@@ -4,10 +4,14 @@ The data set lives in memory as 48-px bytes; one resampling turns, scales, shift
 every picture up to the network's input size.
 """
 
+import io
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from training.config import TrainConfig
@@ -15,7 +19,7 @@ from training.config import TrainConfig
 
 def augment(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """(n, 1, h, w) values in 0-1 -> (n, 1, input_size, input_size), not yet normalised."""
-    images = _warp(pixels, config, generator)
+    images = _warp(_compress(pixels, config, generator), config, generator)
     images = _soften(images, config, generator)
     images = _relight(images, config, generator)
     images = _erase(images, config, generator)
@@ -23,24 +27,71 @@ def augment(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> 
 
 
 def mix(
-    images: Tensor, targets: list[Tensor], alpha: float, generator: torch.Generator
+    images: Tensor, targets: list[Tensor], config: TrainConfig, generator: torch.Generator
 ) -> tuple[Tensor, list[Tensor]]:
-    """Mixup (Zhang et al. 2018): one share per batch, partners are the batch turned round."""
-    if alpha == 0:
+    """Mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019), by turns where the recipe has both.
+
+    One share per batch; partners are the batch turned round.
+    """
+    ways = [way for way, alpha in ((_blend, config.mixup), (_paste, config.cutmix)) if alpha > 0]
+    if not ways:
         return images, targets
-    # Beta(a, a) through two gammas: torch.distributions takes no generator.
+    way = ways[int(torch.randint(len(ways), (1,), generator=generator))]
+    share = _draw_share(config.mixup if way is _blend else config.cutmix, generator)
+    images, share = way(images, share, generator)
+    return images, [target * share + target.flip(0) * (1 - share) for target in targets]
+
+
+def _draw_share(alpha: float, generator: torch.Generator) -> float:
+    """Beta(alpha, alpha) through two gammas: torch.distributions takes no generator."""
     first, second = (
         torch._standard_gamma(torch.full((1,), alpha), generator=generator) for _ in range(2)
     )
-    share = float(first / (first + second).clamp_min(1e-12))
-    return (
-        images.mul(share).add_(images.flip(0), alpha=1 - share),
-        [target * share + target.flip(0) * (1 - share) for target in targets],
-    )
+    return float(first / (first + second).clamp_min(1e-12))
+
+
+def _blend(images: Tensor, share: float, _: torch.Generator) -> tuple[Tensor, float]:
+    return images.mul(share).add_(images.flip(0), alpha=1 - share), share
+
+
+def _paste(images: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, float]:
+    """A box of 1 - share of the area, anywhere on the picture; the share is what is left of it."""
+    sides = images.shape[2:]
+    ranges = []
+    for side in sides:
+        half = side * math.sqrt(1 - share) / 2
+        center = float(torch.rand(1, generator=generator)) * side
+        ranges.append(slice(round(max(center - half, 0)), round(min(center + half, side))))
+    rows, columns = ranges
+    pasted = images.clone()
+    pasted[:, :, rows, columns] = images.flip(0)[:, :, rows, columns]
+    covered = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return pasted, 1 - covered / (sides[0] * sides[1])
 
 
 def _uniform(n: int, low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.empty(n).uniform_(low, high, generator=generator).to(like.device)
+
+
+def _compress(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """JPEG of a quality from 15 to 60, at the picture's own size, where its blocks are largest."""
+    chosen = torch.rand(len(pixels), generator=generator) < config.jpeg
+    qualities = torch.randint(15, 61, (len(pixels),), generator=generator)
+    if not chosen.any():
+        return pixels
+    compressed = pixels.clone()
+    for index in chosen.nonzero()[:, 0].tolist():
+        face = pixels[index, 0].mul(255).round().to(torch.uint8).cpu().numpy()
+        decoded = torch.from_numpy(compress(face, int(qualities[index])))
+        compressed[index] = decoded.to(pixels.device).float() / 255
+    return compressed
+
+
+def compress(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """(h, w) grey, through JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(face).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
 
 
 def _warp(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
@@ -70,10 +121,11 @@ def _relight(images: Tensor, config: TrainConfig, generator: torch.Generator) ->
     n, shape = len(images), (-1, 1, 1, 1)
     contrast = 1 + _uniform(n, -1, 1, images, generator).view(shape) * config.contrast
     brightness = _uniform(n, -1, 1, images, generator).view(shape) * config.contrast / 2
+    light = torch.exp2(_uniform(n, -1, 1, images, generator) * config.exposure).view(shape)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     strength = _uniform(n, 0, config.noise, images, generator).view(shape)
     noise = torch.randn(images.shape, generator=generator).to(images.device)
-    return (images - mean) * contrast + mean + brightness + noise * strength
+    return ((images - mean) * contrast + mean + brightness) * light + noise * strength
 
 
 def _erase(images: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:

@@ -23,11 +23,13 @@ class TrainConfig:
     """Settings of one run. Angles are degrees; other ranges are shares of the picture or of 1.
 
     The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
-    network has most to learn. The last ``plain_epochs`` do without mixup, erasing, blur and noise,
-    so that the network ends on pictures like those it will be shown. ``pretrained`` begins with
-    timm's own weights of the architecture (``NAME.TAG``). ``distillation`` is the
-    teachers' share of the targets. ``sam_rho`` is how far sharpness-aware minimisation looks around
-    (L2 over all weights; 0 is none, and half the cost).
+    network has most to learn. The last ``plain_epochs`` do without mixing, erasing, blur, JPEG and
+    noise, so that the network ends on pictures like those it will be shown. ``pretrained`` begins
+    with timm's own weights of the architecture (``NAME.TAG``). ``distillation`` is the teachers'
+    share of the targets. ``mixup`` and ``cutmix`` are the alphas of their Beta distributions;
+    ``exposure`` is in stops, up and down; ``blur``, ``jpeg`` and ``erasing`` are shares of the
+    pictures. ``sam_rho`` is how far sharpness-aware minimisation looks around (L2 over all weights;
+    0 is none, and half the cost).
     """
 
     architecture: str
@@ -47,11 +49,14 @@ class TrainConfig:
     distillation: float = 0.0
     sam_rho: float = 0.0
     mixup: float = 0.2
+    cutmix: float = 0.0
     rotation: float = 15.0
     scale: float = 0.15
     translate: float = 0.1
     erasing: float = 0.3
     contrast: float = 0.3
+    exposure: float = 0.0
+    jpeg: float = 0.0
     blur: float = 0.15
     noise: float = 0.03
     seed: int = 0
@@ -63,6 +68,8 @@ class TrainConfig:
         for name in (
             "weight_decay",
             "mixup",
+            "cutmix",
+            "exposure",
             "rotation",
             "translate",
             "contrast",
@@ -72,7 +79,7 @@ class TrainConfig:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("ema_decay", "label_smoothing", "scale"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
-        for name in ("erasing", "blur", "distillation"):
+        for name in ("erasing", "blur", "jpeg", "distillation"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
         self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "below epochs")
         for name in ("early_epochs", "plain_epochs"):
@@ -90,7 +97,9 @@ class TrainConfig:
         if epoch < self.early_epochs:
             config = dataclasses.replace(config, input_size=self.early_size)
         if epoch >= self.epochs - self.plain_epochs:
-            config = dataclasses.replace(config, mixup=0.0, erasing=0.0, blur=0.0, noise=0.0)
+            config = dataclasses.replace(
+                config, mixup=0.0, cutmix=0.0, erasing=0.0, blur=0.0, jpeg=0.0, noise=0.0
+            )
         return config
 
     def to_json(self) -> str:

@@ -249,9 +249,7 @@ class _Run:
         for step, chosen in enumerate(batches):
             chosen = chosen.to(self.device)
             images = augment(pixels[chosen].float().div_(255), config, generator)
-            images, (hard, soft) = mix(
-                images, [fer7[chosen], ferplus8[chosen]], config.mixup, generator
-            )
+            images, (hard, soft) = mix(images, [fer7[chosen], ferplus8[chosen]], config, generator)
             if self.teachers:
                 hard, soft = blend(hard, soft, self.teachers(images), config.distillation)
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)

@@ -1,6 +1,5 @@
 """How much accuracy pictures cost that are worse than FER2013's own, as photos in the app are."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from PIL import Image
 
 from kfer.bundle import Bundle
 from kfer.faces import Detector
+from training.augment import compress
 from training.dataset import FaceSet
 from training.detection import frame_faces
 from training.errors import DataError
@@ -43,12 +43,6 @@ class Robustness:
     losses: dict[str, float]
 
 
-def compress(face: Face) -> Face:
-    file = io.BytesIO()
-    Image.fromarray(face).save(file, "JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(file))
-
-
 def roll(face: Face, degrees: float) -> Face:
     """Turned about the centre, as a face that was not aligned; what comes in is mirrored."""
     border = len(face) // 4  # more than a turn by 15 degrees brings in
@@ -70,7 +64,7 @@ def darken(face: Face) -> Face:
 
 
 CONDITIONS = (
-    Condition(f"JPEG of quality {JPEG_QUALITY}", 3, (compress,)),
+    Condition(f"JPEG of quality {JPEG_QUALITY}", 3, (partial(compress, quality=JPEG_QUALITY),)),
     Condition(
         f"turned by {ROLL:.0f} degrees, not aligned", 5,
         (partial(roll, degrees=ROLL), partial(roll, degrees=-ROLL)),

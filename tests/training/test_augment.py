@@ -9,7 +9,10 @@ from torch import Tensor
 from training.augment import augment, mix
 from training.config import TrainConfig
 
-STRENGTHS = ["rotation", "scale", "translate", "erasing", "contrast", "blur", "noise", "mixup"]
+STRENGTHS = [
+    "rotation", "scale", "translate", "erasing", "contrast", "exposure", "blur", "jpeg", "noise",
+    "mixup", "cutmix",
+]  # fmt: skip
 
 
 def make_config(input_size: int = 48, **strengths: float) -> TrainConfig:
@@ -33,7 +36,9 @@ def distance(first: Tensor, second: Tensor) -> Tensor:
 
 @pytest.fixture
 def everything() -> TrainConfig:
-    return TrainConfig("test_resnet", {}, input_size=80, epochs=3)
+    return TrainConfig(
+        "test_resnet", {}, input_size=80, epochs=3, exposure=0.5, jpeg=0.3, cutmix=1.0
+    )
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_gives_others(
@@ -166,6 +171,25 @@ def test_contrast_changes_light_within_its_range() -> None:
     assert 0.67 < levels.max() <= 0.7
 
 
+def test_exposure_brightens_and_darkens_by_at_most_its_stops() -> None:
+    grey = torch.full((300, 1, 48, 48), 0.25)
+    levels = augment(grey, make_config(exposure=1.0), seed(11)).mean(dim=(1, 2, 3))
+    assert 0.125 <= levels.min() < 0.13
+    assert 0.48 < levels.max() <= 0.5
+    assert float((levels < 0.25).float().mean()) == pytest.approx(0.5, abs=0.1)
+
+
+def test_jpeg_compresses_the_stated_share_of_pictures() -> None:
+    faces = make_faces(300)
+    images = augment(faces, make_config(jpeg=0.3), seed(12))
+    away = torch.minimum(distance(images, faces), distance(images, faces.flip(3)))
+    compressed = away > 1 / 255
+    assert float(compressed.float().mean()) == pytest.approx(0.3, abs=0.08)
+    assert (away[compressed] > 0.05).all()
+    means = (images.mean(dim=(1, 2, 3)) - faces.mean(dim=(1, 2, 3))).abs()
+    assert float(means.max()) < 0.02
+
+
 def test_noise_is_no_stronger_than_asked() -> None:
     grey = torch.full((200, 1, 48, 48), 0.5)
     strengths = augment(grey, make_config(noise=0.1), seed(12)).std(dim=(1, 2, 3))
@@ -176,7 +200,7 @@ def test_noise_is_no_stronger_than_asked() -> None:
 
 def test_mixup_of_0_changes_nothing() -> None:
     faces, targets = make_faces(), [torch.rand(16, 7)]
-    images, mixed = mix(faces, targets, 0, seed(1))
+    images, mixed = mix(faces, targets, make_config(), seed(1))
     assert images is faces
     assert mixed is targets
 
@@ -184,7 +208,9 @@ def test_mixup_of_0_changes_nothing() -> None:
 def test_mixup_mixes_pictures_and_targets_by_one_share() -> None:
     faces = make_faces(6)
     hard, soft = torch.eye(7)[:6], torch.full((6, 8), 1 / 8)
-    images, (mixed_hard, mixed_soft) = mix(faces.clone(), [hard, soft], 1.0, seed(2))
+    images, (mixed_hard, mixed_soft) = mix(
+        faces.clone(), [hard, soft], make_config(mixup=1.0), seed(2)
+    )
     share = float(mixed_hard[0, 0])
     assert 0.01 < share < 0.99
     assert torch.allclose(images, share * faces + (1 - share) * faces.flip(0), atol=1e-6)
@@ -195,10 +221,35 @@ def test_mixup_mixes_pictures_and_targets_by_one_share() -> None:
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixups_shares_follow_the_beta_distribution(alpha: float) -> None:
-    generator = seed(3)
+    generator, config = seed(3), make_config(mixup=alpha)
     ones_then_zeros = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
     shares = torch.tensor(
-        [float(mix(ones_then_zeros.clone(), [], alpha, generator)[0][0]) for _ in range(1500)]
+        [float(mix(ones_then_zeros.clone(), [], config, generator)[0][0]) for _ in range(1500)]
     )
     assert float(shares.mean()) == pytest.approx(0.5, abs=0.04)
     assert float(shares.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
+
+
+def test_cutmix_pastes_a_box_and_targets_take_its_share_of_the_area() -> None:
+    faces = make_faces(6)
+    hard = torch.eye(7)[:6]
+    for value in range(20):
+        images, (mixed,) = mix(faces.clone(), [hard], make_config(cutmix=1.0), seed(value))
+        own = (images == faces).all(dim=1)
+        partner = (images == faces.flip(0)).all(dim=1)
+        assert (own | partner).all()
+        rows, columns = (~own[0]).nonzero(as_tuple=True)
+        if len(rows):  # one box, the same in every picture
+            assert len(rows) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+        share = float(own[0].float().mean())
+        assert torch.allclose(mixed, share * hard + (1 - share) * hard.flip(0), atol=1e-6)
+
+
+def test_mixup_and_cutmix_take_turns() -> None:
+    faces = make_faces(4)
+    config = make_config(mixup=1.0, cutmix=1.0)
+    pasted = 0
+    for value in range(60):
+        images, _ = mix(faces.clone(), [], config, seed(value))
+        pasted += bool(((images == faces) | (images == faces.flip(0))).all())
+    assert 18 <= pasted <= 42

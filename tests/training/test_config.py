@@ -111,14 +111,19 @@ def test_json_leads_back_to_the_same_config() -> None:
 
 
 def test_a_run_begins_small_and_ends_plain() -> None:
-    config = TrainConfig(**NEEDED, early_epochs=2, early_size=32, plain_epochs=1)
+    config = TrainConfig(
+        **NEEDED, early_epochs=2, early_size=32, plain_epochs=1, cutmix=1.0, jpeg=0.2, exposure=0.5
+    )
     last = config.epochs - 1
     sizes = [config.at_epoch(epoch).input_size for epoch in range(config.epochs)]
     assert sizes == [32, 32] + [config.input_size] * (config.epochs - 2)
     assert config.at_epoch(last - 1) == config
     plain = config.at_epoch(last)
-    assert (plain.mixup, plain.erasing, plain.blur, plain.noise) == (0, 0, 0, 0)
-    assert (plain.rotation, plain.contrast) == (config.rotation, config.contrast)
+    assert (plain.mixup, plain.cutmix, plain.erasing, plain.blur, plain.jpeg, plain.noise) == (
+        0,
+    ) * 6
+    kept = (config.rotation, config.contrast, config.exposure)
+    assert (plain.rotation, plain.contrast, plain.exposure) == kept
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RECIPES.glob("*.toml")])

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from kfer.bundle import Bundle
 from tests.training.synthetic import build_faces
 from training import robustness
+from training.augment import compress
 from training.dataset import FaceSet
-from training.robustness import compress, darken, measure_robustness, roll, shrink
+from training.robustness import JPEG_QUALITY, darken, measure_robustness, roll, shrink
 
 GREY = np.full((48, 48), 120, dtype=np.uint8)
 CHECKS = (np.indices((48, 48)).sum(axis=0) % 2 * 200).astype(np.uint8)  # one pixel black, one light
 
 
 def test_an_even_grey_stays_what_it_is_where_light_does_not_change() -> None:
-    for same in (compress(GREY), roll(GREY, 15), shrink(GREY)):
+    for same in (compress(GREY, JPEG_QUALITY), roll(GREY, 15), shrink(GREY)):
         assert same.shape == GREY.shape
         assert same.dtype == np.uint8
         assert np.abs(same.astype(int) - 120).max() <= 1
@@ -36,7 +37,7 @@ def test_a_small_face_has_lost_what_was_finer_than_two_pixels() -> None:
 
 def test_compression_loses_detail_and_keeps_the_mean() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (48, 48), dtype=np.uint8)
-    worse = compress(noise)
+    worse = compress(noise, JPEG_QUALITY)
     assert np.abs(worse.astype(int) - noise).mean() > 10
     assert abs(float(worse.mean()) - float(noise.mean())) < 3
 
@@ -73,4 +74,6 @@ def test_losses_are_points_against_the_pictures_as_they_are(
     assert turned.losses == pytest.approx({"ferplus8": 0, "fer7": 62.5})  # of 50 and 75
     assert len(others) == 2
     assert len(seen) == 5
-    assert (seen[0].pixels == np.stack([compress(face) for face in faces.pixels])).all()
+    assert (
+        seen[0].pixels == np.stack([compress(face, JPEG_QUALITY) for face in faces.pixels])
+    ).all()
