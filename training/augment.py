@@ -1,4 +1,4 @@
-"""Augmentation of whole batches of grey faces, on whatever device they lie on.
+"""Augmentation of whole batches of faces, on whatever device they lie on.
 
 The data set lives in memory as 48-px bytes; one resampling turns, scales, shifts, mirrors and draws
 every picture up to the network's input size.
@@ -18,7 +18,7 @@ from training.config import TrainConfig
 
 
 def augment(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """(n, 1, h, w) values in 0-1 -> (n, 1, input_size, input_size), not yet normalised."""
+    """(n, c, h, w) values in 0-1 -> (n, c, input_size, input_size), not yet normalised."""
     images = _warp(_compress(pixels, config, generator), config, generator)
     images = _soften(images, config, generator)
     images = _relight(images, config, generator)
@@ -81,14 +81,14 @@ def _compress(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -
         return pixels
     compressed = pixels.clone()
     for index in chosen.nonzero()[:, 0].tolist():
-        face = pixels[index, 0].mul(255).round().to(torch.uint8).cpu().numpy()
-        decoded = torch.from_numpy(compress(face, int(qualities[index])))
-        compressed[index] = decoded.to(pixels.device).float() / 255
+        face = pixels[index].mul(255).round().to(torch.uint8).movedim(0, -1).squeeze(-1)
+        decoded = torch.from_numpy(compress(face.cpu().numpy(), int(qualities[index])))
+        compressed[index] = decoded.view(*decoded.shape[:2], -1).movedim(-1, 0).to(pixels) / 255
     return compressed
 
 
 def compress(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """(h, w) grey, through JPEG."""
+    """(h, w) grey or (h, w, 3) in colour, through JPEG."""
     file = io.BytesIO()
     Image.fromarray(face).save(file, "JPEG", quality=quality)
     return np.array(Image.open(file))
@@ -107,7 +107,9 @@ def _warp(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Te
     # affine_grid's coordinates run from -1 to 1, so a share of the picture counts twice.
     matrix[:, 0, 2] = _uniform(n, -2, 2, pixels, generator) * config.translate
     matrix[:, 1, 2] = _uniform(n, -2, 2, pixels, generator) * config.translate
-    grid = F.affine_grid(matrix, [n, 1, config.input_size, config.input_size], align_corners=False)
+    grid = F.affine_grid(
+        matrix, [n, pixels.shape[1], config.input_size, config.input_size], align_corners=False
+    )
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 

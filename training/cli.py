@@ -79,7 +79,8 @@ def train(
     chosen = _choose_device(device)
     check_teaching(config, bool(teacher))
     bundles = [load_bundle(folder) for folder in teacher or ()]
-    teachers = Teachers(bundles, chosen) if bundles else None
+    taxonomies = [spec.taxonomy for spec in config.head_specs]
+    teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
     first = load_bundle(start) if start else None
     manifest = read_fer2013(data, votes, exclude)
     faces = build_face_set(data, manifest, "train")
@@ -184,9 +185,10 @@ def _choose_device(name: str) -> "torch.device":
 
 
 def _report(epoch: "Epoch") -> None:
+    accuracies = "  ".join(f"{name} {value:.4f}" for name, value in epoch.accuracies.items())
     typer.echo(
         f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  rate {epoch.learning_rate:.2e}  "
-        f"fer7 {epoch.fer7:.4f}  ferplus8 {epoch.ferplus8:.4f}  {epoch.seconds:.0f} s"
+        f"{accuracies}  {epoch.seconds:.0f} s"
     )
 
 

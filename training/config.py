@@ -7,21 +7,65 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kfer.labels import TAXONOMIES, Taxonomy
 from training.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
-_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+    "tuple": (list, tuple),
+}
+
+
+OPTIMIZERS = ("adadelta", "adam", "adamw", "momentum", "radam", "sgd")  # sgd: with Nesterov's
+LABEL, VOTES = "label", "votes"
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One label set of a network: its logits ``start`` to ``stop``, learned from ``source``."""
+
+    taxonomy: Taxonomy
+    source: str
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.taxonomy.labels)
+
+
+def parse_heads(heads: Sequence[str]) -> tuple[HeadSpec, ...]:
+    """Raises ConfigError."""
+    specs: list[HeadSpec] = []
+    for text in heads:
+        name, _, source = text.partition(":")
+        if name not in TAXONOMIES or source not in (LABEL, VOTES):
+            raise ConfigError(
+                f"heads: must be TAXONOMY:{LABEL} or TAXONOMY:{VOTES}, with one of "
+                f"{', '.join(TAXONOMIES)}, but got {text!r}."
+            )
+        start = specs[-1].stop if specs else 0
+        specs.append(HeadSpec(TAXONOMIES[name], source, start))
+    names = [spec.taxonomy.name for spec in specs]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"heads: must be one or more different label sets, but got {heads!r}.")
+    return tuple(specs)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of one run. Angles are degrees; other ranges are shares of the picture or of 1.
 
+    ``heads`` are the label sets that the network answers, in the order of its outputs, the default
+    one last: ``TAXONOMY:label`` learns the manifest's labels, ``TAXONOMY:votes`` its votes.
     The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
     network has most to learn. The last ``plain_epochs`` do without mixing, erasing, blur, JPEG and
     noise, so that the network ends on pictures like those it will be shown. ``pretrained`` begins
@@ -36,7 +80,9 @@ class TrainConfig:
     model_args: Mapping[str, Any]
     input_size: int
     epochs: int
+    heads: tuple[str, ...] = ("fer7:label", "ferplus8:votes")
     pretrained: bool = False
+    optimizer: str = "adamw"
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -62,6 +108,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        parse_heads(self.heads)
+        self._require("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         for name in ("input_size", "early_size", "epochs", "batch_size"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
@@ -86,6 +134,15 @@ class TrainConfig:
             self._require(name, 0 <= getattr(self, name) <= self.epochs, "at most epochs")
         for name, value in dataclasses.asdict(self).items():
             self._require(name, not isinstance(value, float) or math.isfinite(value), "finite")
+
+    @property
+    def channels(self) -> int:
+        """1 for grey pictures, 3 for colour; timm's networks take 3 unless told otherwise."""
+        return int(self.model_args.get("in_chans", 3))
+
+    @property
+    def head_specs(self) -> tuple[HeadSpec, ...]:
+        return parse_heads(self.heads)
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -121,12 +178,13 @@ def build_config(settings: Mapping[str, Any], source: str) -> TrainConfig:
     )
     if missing:
         raise ConfigError(f"{source}: missing setting {', '.join(missing)}.")
+    default_heads = fields["heads"].default
     for name, value in settings.items():
         expected = _TYPES.get(str(getattr(fields[name].type, "__name__", "")), Mapping)
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise ConfigError(f"{source}: {name} has the wrong type: {value!r}.")
     try:
-        return TrainConfig(**settings)
+        return TrainConfig(**{**settings, "heads": tuple(settings.get("heads", default_heads))})
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
 

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from kfer.classifier import build_transform
+from kfer.faces import CropSpec
 from kfer.labels import get_taxonomy
-from training.sources.fer2013 import load_pixels
+from training.sources.fer2013 import CROP, load_pixels
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS, find_plurality, soften
 
 FER7 = get_taxonomy("fer7")
@@ -21,30 +22,44 @@ FERPLUS8 = get_taxonomy("ferplus8")
 
 
 @dataclass(frozen=True)
-class FaceSet:
-    """Faces of one part of the manifest, all in memory.
+class Labels:
+    """What one label set says of n faces.
 
-    ``pixels`` (n, 48, 48) uint8; ``fer7`` (n,) class indices; ``votes`` (n, 8) shares of raters,
-    zeros where unusable; ``plurality`` (n,) index of the raters' clear winner or -1.
+    ``targets`` (n, classes) are distributions to learn, rows of zeros where there is none;
+    ``truths`` (n,) are class indices to be measured by, -1 where there is none.
+    """
+
+    targets: NDArray[np.float32]
+    truths: NDArray[np.int64]
+
+    def chosen(self, mask: NDArray[np.bool_]) -> "Labels":
+        return Labels(self.targets[mask], self.truths[mask])
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Faces of one part of a manifest, all in memory.
+
+    ``pixels`` are (n, h, w), or (n, h, w, 3) with colour; ``labels`` stand by taxonomy. ``crop`` is
+    how the faces were cut out, ``source`` says in words what data set they are of.
     """
 
     paths: list[str]
     pixels: NDArray[np.uint8]
-    fer7: NDArray[np.int64]
-    votes: NDArray[np.float32]
-    plurality: NDArray[np.int64]
+    labels: dict[str, Labels]
     twin_of_held_out: NDArray[np.bool_]
+    crop: CropSpec
+    source: str
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def chosen(self, mask: NDArray[np.bool_]) -> "FaceSet":
-        return FaceSet(
+        return replace(
+            self,
             paths=[path for path, wanted in zip(self.paths, mask, strict=True) if wanted],
             pixels=self.pixels[mask],
-            fer7=self.fer7[mask],
-            votes=self.votes[mask],
-            plurality=self.plurality[mask],
+            labels={name: labels.chosen(mask) for name, labels in self.labels.items()},
             twin_of_held_out=self.twin_of_held_out[mask],
         )
 
@@ -53,17 +68,22 @@ class FaceSet:
 
 
 def build_face_set(data: Path, manifest: pd.DataFrame, part: str) -> FaceSet:
+    """FER2013 with FER+: its own labels as fer7, the raters' votes as ferplus8."""
     rows = manifest[manifest["part"] == part]
     order = {label: column for column, label in FERPLUS_COLUMNS.items()}
     emotions = rows[[order[label] for label in FERPLUS8.labels]].to_numpy()
     others = rows[list(NO_EMOTION_COLUMNS)].to_numpy()
+    truths = rows["label"].map(FER7.labels.index).to_numpy(copy=True)
     return FaceSet(
         paths=list(rows["path"]),
         pixels=load_pixels(data, rows),
-        fer7=rows["label"].map(FER7.labels.index).to_numpy(copy=True),
-        votes=soften(emotions, others),
-        plurality=find_plurality(emotions, others),
+        labels={
+            FER7.name: Labels(np.eye(len(FER7.labels), dtype=np.float32)[truths], truths),
+            FERPLUS8.name: Labels(soften(emotions, others), find_plurality(emotions, others)),
+        },
         twin_of_held_out=rows["twin_of_held_out"].to_numpy(),
+        crop=CROP,
+        source="FER2013 training part with FER+ votes",
     )
 
 
@@ -74,7 +94,13 @@ def iterate_batches(n: int, batch_size: int, generator: torch.Generator) -> Iter
         yield order[start : start + batch_size]
 
 
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(n, h, w) or (n, h, w, 3) -> (n, channels, h, w) bytes."""
+    tensor = torch.from_numpy(pixels)
+    return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
+
+
 def transform_faces(faces: FaceSet, pretrained_cfg: dict[str, object]) -> Tensor:
-    """(n, 1, size, size) normalised floats, made by the transform that the app uses."""
+    """(n, channels, size, size) normalised floats, made by the transform that the app uses."""
     transform = build_transform(pretrained_cfg)
     return torch.stack([transform(Image.fromarray(face)) for face in faces.pixels])

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from kfer.bundle import WEIGHTS, Bundle, Head
 from kfer.classifier import load_network
-from training.dataset import FER7, FERPLUS8
+from kfer.labels import Taxonomy
 from training.errors import ConfigError
 
 
@@ -25,23 +25,26 @@ class Teachers:
     patient and consistent").
     """
 
-    def __init__(self, bundles: Sequence[Bundle], device: torch.device) -> None:
-        """Raises ConfigError for a bundle without one of the heads."""
-        self._teachers = [_Teacher(bundle, device) for bundle in bundles]
+    def __init__(
+        self, bundles: Sequence[Bundle], taxonomies: Sequence[Taxonomy], device: torch.device
+    ) -> None:
+        """Raises ConfigError for a bundle without one of the taxonomies."""
+        self._teachers = [_Teacher(bundle, taxonomies, device) for bundle in bundles]
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean probabilities, (n, 7) in fer7 and (n, 8) in ferplus8, of (n, 1, h, w) in 0-1.
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Mean probabilities in every taxonomy, (n, classes), of (n, c, h, w) in 0-1.
 
         Uncalibrated, because temperatures are fitted on pictures that the teachers did not learn.
         """
         answers = [teacher.answer(images) for teacher in self._teachers]
-        fer7, ferplus8 = (torch.stack(each).mean(dim=0) for each in zip(*answers, strict=True))
-        return fer7, ferplus8
+        return [torch.stack(each).mean(dim=0) for each in zip(*answers, strict=True)]
 
 
 class _Teacher:
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
-        self._heads = [_get_head(bundle, name) for name in (FER7.name, FERPLUS8.name)]
+    def __init__(
+        self, bundle: Bundle, taxonomies: Sequence[Taxonomy], device: torch.device
+    ) -> None:
+        self._heads = [_get_head(bundle, taxonomy) for taxonomy in taxonomies]
         self._network: nn.Module = load_network(bundle).to(device)
         self._shape: tuple[int, int, int] = tuple(bundle.pretrained_cfg["input_size"])
         self._mean, self._std = (
@@ -54,18 +57,21 @@ class _Teacher:
         channels, *size = self._shape
         if list(images.shape[2:]) != size:
             images = interpolate(images, size=size, mode="bilinear", antialias=True)
+        if channels < images.shape[1]:
+            images = images.mean(dim=1, keepdim=True)
         shown = ((images - self._mean) / self._std).expand(-1, channels, -1, -1)
         with torch.autocast(images.device.type, dtype=torch.bfloat16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
         return [logits[:, head.start : head.stop].float().softmax(dim=1) for head in self._heads]
 
 
-def _get_head(bundle: Bundle, taxonomy: str) -> Head:
+def _get_head(bundle: Bundle, taxonomy: Taxonomy) -> Head:
     for head in bundle.heads:
-        if head.taxonomy.name == taxonomy:
+        if head.taxonomy == taxonomy:
             return head
     raise ConfigError(
-        f"--teacher {bundle.name}: has no head {taxonomy}; a teacher needs fer7 and ferplus8."
+        f"--teacher {bundle.name}: has no head {taxonomy.name}; a teacher needs all of its "
+        "student's."
     )
 
 

@@ -30,24 +30,19 @@ from kfer.bundle import (
     save_bundle_config,
 )
 from kfer.classifier import Classifier
-from kfer.faces import CropSpec, crop_whole
+from kfer.faces import crop_whole
 from training.calibrate import choose_threshold, cross_fit, fit_temperature
 from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
-from training.dataset import FER7, FERPLUS8, FaceSet
+from training.dataset import FaceSet
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
-from training.loop import build_model, build_pretrained_cfg, describe_error
+from training.network import build_model, build_pretrained_cfg, describe_error
 
 EVALUATION = "evaluation.json"
 EXPLANATION = "action_units.json"
 FILES = (CONFIG, WEIGHTS, CARD, EVALUATION, EXPLANATION)  # all that a bundle of ours can hold
 
-# FER2013's pictures are the network's only idea of a crop. MTCNN's box on 350 of them, enlarged,
-# has a median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.
-CROP = CropSpec(margin=-0.05, size=48, grey=True, align=True)
 SURE_ACCURACY = 0.9  # what "sure" promises: right in nine of ten faces of the raters' test
-# The first head is the default one.
-HEADS = (Head(FERPLUS8, 7, 15, 1.0), Head(FER7, 0, 7, 1.0))
 
 
 def check_target(folder: Path) -> None:
@@ -97,7 +92,7 @@ def export_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
 
 def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> None:
     model, state = _load_network(config, weights)
-    heads: tuple[Head, ...] = HEADS
+    heads = build_heads(config)
     timm.models.save_for_hf(
         model.half(),
         str(folder),
@@ -111,7 +106,7 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
     notes: dict[str, Any] = {
         "training": {
-            "data": "FER2013 training part with FER+ votes",
+            "data": validation.source,
             "settings": dataclasses.asdict(config),
             "best_epoch": state["epoch"],
             "origin": state.get("origin"),  # the bundles that it learned from and began with
@@ -119,7 +114,7 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
             "git_revision": _find_git_revision(),
         }
     }
-    save_bundle_config(folder, timm_config, heads, CROP, notes)
+    save_bundle_config(folder, timm_config, heads, validation.crop, notes)
     logits = compute_logits(load_bundle(folder), validation)
     heads = tuple(
         dataclasses.replace(head, temperature=fit_temperature(*select(logits, head, validation)))
@@ -127,7 +122,14 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     )
     scores, truth = select(logits, heads[0], validation)
     notes["unsure_below"] = choose_threshold(cross_fit(scores, truth), truth, SURE_ACCURACY)
-    save_bundle_config(folder, timm_config, heads, CROP, notes)
+    save_bundle_config(folder, timm_config, heads, validation.crop, notes)
+
+
+def build_heads(config: TrainConfig) -> tuple[Head, ...]:
+    """The bundle's heads, the default one first, at temperature 1."""
+    return tuple(
+        Head(spec.taxonomy, spec.start, spec.stop, 1.0) for spec in reversed(config.head_specs)
+    )
 
 
 def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -153,7 +155,7 @@ def _describe_weights(model: nn.Module, config: TrainConfig) -> dict[str, Any]:
     timms: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     return {
         **build_pretrained_cfg(config),
-        "num_classes": sum(head.stop - head.start for head in HEADS),
+        "num_classes": config.head_specs[-1].stop,
         **{key: timms.get(key) for key in kept if key in timms},
     }
 
@@ -179,20 +181,19 @@ def select(
     nothing is chosen on what is measured there; reporting keeps them (``held_out_twins``).
     Raises DataError when no picture is left, or when the data know nothing of the taxonomy.
     """
-    truths = {FER7: faces.fer7, FERPLUS8: faces.plurality}
-    if head.taxonomy not in truths:
-        known = ", ".join(taxonomy.name for taxonomy in truths)
+    name = head.taxonomy.name
+    if name not in faces.labels:
         raise DataError(
-            f"--bundle: its head {head.taxonomy.name} cannot be fitted or measured on FER2013 with "
-            f"FER+ votes, which label pictures in {known}."
+            f"--bundle: its head {name} cannot be fitted or measured on these pictures, whose "
+            f"labels are in {', '.join(faces.labels)}."
         )
-    truth = truths[head.taxonomy]
+    truth = faces.labels[name].truths
     usable = truth >= 0
     if not held_out_twins:
         usable &= ~faces.twin_of_held_out
     if not usable.any():
         raise DataError(
-            f"--votes: no validation picture has a truth for head {head.taxonomy.name}."
+            f"No validation picture has a label, or a clear plurality of votes, for head {name}."
         )
     return logits[usable, head.start : head.stop], truth[usable]
 

@@ -4,16 +4,14 @@ import csv
 import dataclasses
 import json
 import math
-import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
@@ -22,61 +20,45 @@ from torch import Tensor, nn
 
 from training.augment import augment, mix
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.config import TrainConfig
-from training.dataset import FER7, FERPLUS8, FaceSet, iterate_batches, transform_faces
+from training.config import LABEL, TrainConfig
+from training.dataset import FaceSet, iterate_batches, to_tensor, transform_faces
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
+from training.network import (
+    MEAN,
+    STD,
+    build_model,
+    build_pretrained_cfg,
+    check_outputs,
+    describe_error,
+    load_start,
+    predict_logits,
+)
 from training.sharpness import move_to_worst
 
-Teach = Callable[[Tensor], tuple[Tensor, Tensor]]  # see distill.Teachers
-MEAN, STD = 0.5, 0.25  # grey level and spread that the network sees as 0 and 1
-EVALUATION_BATCH = 256
+Teach = Callable[[Tensor], Sequence[Tensor]]  # see distill.Teachers
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; accuracies of the averaged weights on validation, 0-1."""
+    """What one epoch came to; accuracies of the averaged weights by head, on validation, 0-1."""
 
     epoch: int
     loss: float
     learning_rate: float
-    fer7: float
-    ferplus8: float
+    accuracies: dict[str, float]
     seconds: float
 
     @property
     def score(self) -> float:
-        """What the best checkpoint is chosen by: the mean of both heads' accuracies."""
-        return (self.fer7 + self.ferplus8) / 2
+        """What the best checkpoint is chosen by: the mean of all heads' accuracies."""
+        return sum(self.accuracies.values()) / len(self.accuracies)
 
-
-def build_pretrained_cfg(config: TrainConfig) -> dict[str, Any]:
-    """The preprocessing that stands in the bundle and that training's evaluation uses."""
-    return {
-        "input_size": (1, config.input_size, config.input_size),
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "crop_mode": "squash",
-        "mean": (MEAN,),
-        "std": (STD,),
-    }
-
-
-def build_model(config: TrainConfig, *, pretrained: bool = False) -> nn.Module:
-    """The network, with random weights, or with those that timm loads from the Hub (or its cache).
-
-    Raises ConfigError when timm cannot build it, or has no such weights, or cannot reach them.
-    """
-    try:
-        model: nn.Module = timm.create_model(
-            config.architecture, pretrained=pretrained, **config.model_args
-        )
-    except Exception as error:  # networks raise many types for arguments that do not suit them
-        raise ConfigError(
-            f"timm cannot build architecture {config.architecture!r} with model_args "
-            f"{dict(config.model_args)}{' with its pretrained weights' if pretrained else ''}: "
-            f"{describe_error(error)}."
-        ) from error
-    return model
+    def flat(self) -> dict[str, float]:
+        """A row of epochs.csv."""
+        fields = dataclasses.asdict(self)
+        accuracies = fields.pop("accuracies")
+        seconds = fields.pop("seconds")
+        return {**fields, **accuracies, "seconds": seconds}
 
 
 def train(
@@ -104,11 +86,7 @@ def train(
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError.
     """
-    if not (validation.plurality >= 0).any():
-        raise DataError(
-            "--votes: no validation picture has a clear plurality of raters for an emotion, so the "
-            "ferplus8 head cannot be scored."
-        )
+    _check_faces(config, faces, validation)
     check_teaching(config, teachers is not None)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -125,14 +103,13 @@ def train(
     _replace_text(out / "config.json", config.to_json())
     _write_history(out / "epochs.csv", history)
     images = transform_faces(validation, build_pretrained_cfg(config))
-    pixels = torch.from_numpy(faces.pixels)[:, None].to(device)
+    pixels = to_tensor(faces.pixels).to(device)
     for epoch in range(len(history), config.epochs):
         started = time.monotonic()
         loss = run.train_epoch(pixels, targets, epoch)
-        fer7, ferplus8 = _score(predict_logits(run.average, images, device), validation)
-        result = Epoch(
-            epoch + 1, loss, run.rate(epoch + 1.0), fer7, ferplus8, time.monotonic() - started
-        )
+        accuracies = _score(predict_logits(run.average, images, device), validation, config)
+        seconds = time.monotonic() - started
+        result = Epoch(epoch + 1, loss, run.rate(epoch + 1.0), accuracies, seconds)
         if result.score > max((past.score for past in history), default=-1.0):
             save_checkpoint(
                 best,
@@ -159,34 +136,29 @@ def check_teaching(config: TrainConfig, taught: bool) -> None:
         )
 
 
-def build_targets(config: TrainConfig, faces: FaceSet) -> tuple[Tensor, Tensor]:
-    """Distributions to learn, (n, 7) and (n, 8): the labels, smoothed, and the raters' votes.
+def build_targets(config: TrainConfig, faces: FaceSet) -> list[Tensor]:
+    """Distributions to learn, (n, classes) for each head; labels are smoothed, votes are not.
 
-    Rows of zeros in the votes are pictures whose raters saw no emotion.
+    Rows of zeros are pictures of which the head learns nothing: raters saw no emotion, say.
     """
-    hard = F.one_hot(torch.from_numpy(faces.fer7), len(FER7.labels)).float()
-    hard = hard * (1 - config.label_smoothing) + config.label_smoothing / len(FER7.labels)
-    return hard, torch.from_numpy(faces.votes)
+    targets = []
+    for spec in config.head_specs:
+        target = torch.from_numpy(faces.labels[spec.taxonomy.name].targets)
+        if spec.source == LABEL:
+            known = target.sum(dim=1, keepdim=True)
+            smoothing = config.label_smoothing
+            target = target * (1 - smoothing) + known * smoothing / target.shape[1]
+        targets.append(target)
+    return targets
 
 
-def blend(
-    hard: Tensor, soft: Tensor, taught: tuple[Tensor, Tensor], share: float
-) -> tuple[Tensor, Tensor]:
-    """Targets of which ``share`` is what teachers say; they do not fill missing votes."""
-    usable = soft.sum(dim=1, keepdim=True)  # below 1 where a picture without votes is mixed in
-    return hard.lerp(taught[0], share), soft.lerp(taught[1] * usable, share)
-
-
-def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """(n, outputs) float32 logits in evaluation mode, without autocast."""
-    model.eval()
-    with torch.inference_mode():
-        return torch.cat(
-            [
-                model(batch.to(device, memory_format=torch.channels_last)).float().cpu()
-                for batch in images.split(EVALUATION_BATCH)
-            ]
-        )
+def blend(targets: Sequence[Tensor], taught: Sequence[Tensor], share: float) -> list[Tensor]:
+    """Targets of which ``share`` is what teachers say; they do not fill missing ones."""
+    # A row sums to less than 1 where a picture without a target is mixed in.
+    return [
+        target.lerp(answer * target.sum(dim=1, keepdim=True), share)
+        for target, answer in zip(targets, taught, strict=True)
+    ]
 
 
 class _Run:
@@ -210,14 +182,14 @@ class _Run:
                 "lower it in the recipe."
             )
         model = build_model(config, pretrained=config.pretrained and start is None)
-        _check_outputs(model, config)
+        check_outputs(model, config)
         if start is not None:
-            _load_start(model, start, config)
+            load_start(model, start, config)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True)
         self.optimizer = create_optimizer_v2(
             self.model,
-            opt="adamw",
+            opt=self.config.optimizer,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )
@@ -236,26 +208,28 @@ class _Run:
         share = (epochs_done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
         return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
-    def train_epoch(self, pixels: Tensor, targets: tuple[Tensor, Tensor], epoch: int) -> float:
+    def train_epoch(self, pixels: Tensor, targets: Sequence[Tensor], epoch: int) -> float:
         """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
         config = self.config.at_epoch(epoch)
         seed = config.seed * 100_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # dropout takes no generator
-        fer7, ferplus8 = (target.to(self.device) for target in targets)
+        everything = [target.to(self.device) for target in targets]
         self.model.train()
         total = torch.zeros((), device=self.device)
         batches = iterate_batches(len(pixels), config.batch_size, generator)
         for step, chosen in enumerate(batches):
             chosen = chosen.to(self.device)
             images = augment(pixels[chosen].float().div_(255), config, generator)
-            images, (hard, soft) = mix(images, [fer7[chosen], ferplus8[chosen]], config, generator)
+            images, wanted = mix(
+                images, [target[chosen] for target in everything], config, generator
+            )
             if self.teachers:
-                hard, soft = blend(hard, soft, self.teachers(images), config.distillation)
+                wanted = blend(wanted, self.teachers(images), config.distillation)
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss = self._step((images - MEAN) / STD, hard, soft)
+            loss = self._step((images - MEAN) / STD, wanted)
             total += loss
         mean = float(total) / self.steps_per_epoch
         if not (math.isfinite(mean) and self._is_finite()):
@@ -271,26 +245,28 @@ class _Run:
         """The last step can spoil the weights after a loss that was still a number."""
         return all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values())
 
-    def _step(self, images: Tensor, hard: Tensor, soft: Tensor) -> Tensor:
-        loss = self._backward(images, hard, soft)
+    def _step(self, images: Tensor, targets: Sequence[Tensor]) -> Tensor:
+        loss = self._backward(images, targets)
         if self.config.sam_rho:
             with move_to_worst(self.model, self.config.sam_rho):
-                self._backward(images, hard, soft)
+                self._backward(images, targets)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.updates += 1
         self.ema.update(self.model, step=self.updates)
         return loss
 
-    def _backward(self, images: Tensor, hard: Tensor, soft: Tensor) -> Tensor:
-        """The loss, with its gradients left in the weights."""
+    def _backward(self, images: Tensor, targets: Sequence[Tensor]) -> Tensor:
+        """The loss, summed over heads, with its gradients left in the weights."""
         with self._autocast():
             logits = self.model(images.contiguous(memory_format=torch.channels_last))
-        logits = logits.float()
-        split = len(FER7.labels)
-        # Rows of zeros are pictures whose raters saw no emotion: they add nothing to the second.
-        loss = F.cross_entropy(logits[:, :split], hard)
-        loss = loss + F.cross_entropy(logits[:, split:], soft)
+        answers = logits.float().split([target.shape[1] for target in targets], dim=1)
+        loss = torch.stack(
+            [
+                F.cross_entropy(answer, target)
+                for answer, target in zip(answers, targets, strict=True)
+            ]
+        ).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss.detach()
@@ -321,57 +297,49 @@ class _Run:
             ) from error
 
 
-def _load_start(model: nn.Module, start: Mapping[str, Tensor], config: TrainConfig) -> None:
-    try:
-        model.load_state_dict(dict(start))
-    except RuntimeError as error:
+def _check_faces(config: TrainConfig, faces: FaceSet, validation: FaceSet) -> None:
+    """Raises ConfigError where network and pictures differ in colour, DataError for a head that
+    nothing can be learned of, or that cannot be scored.
+    """
+    channels = to_tensor(faces.pixels[:1]).shape[1]
+    if channels != config.channels:
         raise ConfigError(
-            f"--start: its weights do not fit architecture {config.architecture!r} with model_args "
-            f"{dict(config.model_args)} ({describe_error(error)})."
-        ) from error
-
-
-def _check_outputs(model: nn.Module, config: TrainConfig) -> None:
-    """Raises ConfigError unless the network turns a grey face into one logit per label."""
-    given = f"architecture {config.architecture!r} with model_args {dict(config.model_args)}"
-    face = torch.zeros(1, 1, config.input_size, config.input_size)
-    try:
-        with torch.inference_mode():
-            shape = tuple(model.eval()(face).shape)
-    except Exception as error:  # as many types as there are networks
-        raise ConfigError(
-            f"{given} cannot read grey pictures (in_chans = 1) of input_size "
-            f"{config.input_size}: {describe_error(error)}."
-        ) from error
-    labels = len(FER7.labels) + len(FERPLUS8.labels)
-    if shape != (1, labels):
-        raise ConfigError(
-            f"{given} answers with shape {shape}; it needs num_classes = {labels}: "
-            f"{len(FER7.labels)} fer7 and {len(FERPLUS8.labels)} ferplus8 labels."
+            f"model_args: in_chans is {config.channels}, and the pictures have {channels}: "
+            f"{'grey' if channels == 1 else 'colour'}."
         )
+    for spec in config.head_specs:
+        name = spec.taxonomy.name
+        if name not in faces.labels or name not in validation.labels:
+            raise DataError(
+                f"heads: the data has no labels for {name}; it has {', '.join(faces.labels)}."
+            )
+        if not (faces.labels[name].targets > 0).any():
+            raise DataError(f"No training picture has a label for head {name}.")
+        if not (validation.labels[name].truths >= 0).any():
+            raise DataError(
+                f"No validation picture has a label, or a clear plurality of votes, for head "
+                f"{name}, so it cannot be scored."
+            )
 
 
-def describe_error(error: Exception) -> str:
-    """Kind and message on one line: PyTorch's can run over pages."""
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
-
-
-def _score(logits: Tensor, faces: FaceSet) -> tuple[float, float]:
-    """Both heads' accuracies. Twins of held-out pictures have no say in which weights are best."""
-    split = len(FER7.labels)
-    own = ~faces.twin_of_held_out
-    fer7 = (logits[:, :split].argmax(1).numpy() == faces.fer7)[own]
-    clear = own & (faces.plurality >= 0)
-    ferplus8 = logits[:, split:].argmax(1).numpy()[clear] == faces.plurality[clear]
-    return float(np.mean(fer7)), float(np.mean(ferplus8))
+def _score(logits: Tensor, faces: FaceSet, config: TrainConfig) -> dict[str, float]:
+    """Accuracy of every head. Twins of held-out pictures have no say in which weights are best."""
+    accuracies = {}
+    for spec in config.head_specs:
+        truths = faces.labels[spec.taxonomy.name].truths
+        counted = ~faces.twin_of_held_out & (truths >= 0)
+        answers = logits[:, spec.start : spec.stop].argmax(1).numpy()
+        accuracies[spec.taxonomy.name] = float(np.mean((answers == truths)[counted]))
+    return accuracies
 
 
 def _write_history(path: Path, history: list[Epoch]) -> None:
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Epoch)])
+        rows = [epoch.flat() for epoch in history]
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"])
         writer.writeheader()
-        writer.writerows(dataclasses.asdict(epoch) for epoch in history)
+        writer.writerows(rows)
     temporary.replace(path)
 
 

@@ -4,14 +4,15 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from training.config import TrainConfig
-from training.dataset import FER7, FERPLUS8, FaceSet
-from training.sources.fer2013 import FOLDERS, VOTE_COLUMNS
+from training.dataset import FER7, FERPLUS8, FaceSet, Labels
+from training.sources.fer2013 import CROP, FOLDERS, VOTE_COLUMNS
 from training.votes import FERPLUS_COLUMNS
 
 CLASSES = len(FER7.labels)
@@ -93,10 +94,20 @@ def build_faces(per_class: int, seed: int = 0) -> FaceSet:
     return FaceSet(
         paths=[f"{index}.jpg" for index in range(len(labels))],
         pixels=np.stack([draw_face(label, rng) for label in labels]),
-        fer7=labels,
-        votes=votes,
-        plurality=np.where(without, -1, labels),
+        labels={
+            FER7.name: Labels(np.eye(CLASSES, dtype=np.float32)[labels], labels),
+            FERPLUS8.name: Labels(votes, np.where(without, -1, labels)),
+        },
         twin_of_held_out=np.arange(len(labels)) % 11 == 3,
+        crop=CROP,
+        source="patterns in noise",
+    )
+
+
+def relabel(faces: FaceSet, taxonomy: str, **changes: NDArray[Any]) -> FaceSet:
+    """The faces with other ``truths`` or ``targets`` in one taxonomy."""
+    return replace(
+        faces, labels={**faces.labels, taxonomy: replace(faces.labels[taxonomy], **changes)}
     )
 
 

@@ -14,21 +14,15 @@ from torch import Tensor
 from kfer.bundle import CONFIG as BUNDLE_CONFIG
 from kfer.bundle import Bundle, load_bundle
 from tests.training.synthetic import CONFIG, PLAIN, TRAINED, build_faces
-from training.dataset import transform_faces
+from training.dataset import FER7, FERPLUS8, transform_faces
 from training.distill import Teachers, read_start
 from training.errors import ConfigError
 from training.export import compute_logits
-from training.loop import (
-    blend,
-    build_model,
-    build_pretrained_cfg,
-    build_targets,
-    check_teaching,
-    predict_logits,
-    train,
-)
+from training.loop import blend, build_targets, check_teaching, train
+from training.network import build_model, build_pretrained_cfg, predict_logits
 
 CPU = torch.device("cpu")
+TAXONOMIES = (FER7, FERPLUS8)
 
 
 @pytest.fixture
@@ -59,7 +53,7 @@ def other(bundle: Bundle, tmp_path: Path) -> Bundle:
 def test_teachers_answer_to_the_pictures_that_they_are_shown(bundle: Bundle, other: Bundle) -> None:
     faces = build_faces(1)
     images = torch.from_numpy(faces.pixels)[:, None] / 255
-    taught = Teachers([bundle, other], CPU)(images)
+    taught = Teachers([bundle, other], TAXONOMIES, CPU)(images)
     first, second = (compute_logits(each, faces) for each in (bundle, other))
     for answer, head in zip(taught, (slice(0, 7), slice(7, 15)), strict=True):
         one, two = softmax(first[:, head], axis=1), softmax(second[:, head], axis=1)
@@ -70,22 +64,25 @@ def test_teachers_answer_to_the_pictures_that_they_are_shown(bundle: Bundle, oth
 
 def test_a_teacher_needs_both_heads(bundle: Bundle) -> None:
     only = replace(bundle, heads=bundle.heads[:1])
-    with pytest.raises(ConfigError, match=r"has no head fer7; a teacher needs fer7 and ferplus8"):
-        Teachers([only], CPU)
+    with pytest.raises(
+        ConfigError, match=r"has no head fer7; a teacher needs all of its student's"
+    ):
+        Teachers([only], TAXONOMIES, CPU)
 
 
 def test_targets_take_the_teachers_share() -> None:
     faces = build_faces(1)
-    hard, soft = build_targets(replace(CONFIG, label_smoothing=0.0), faces)
-    hard, soft = blend(hard, soft, (torch.full((7, 7), 1 / 7), torch.full((7, 8), 1 / 8)), 0.25)
-    for row, label in enumerate(faces.fer7):
+    targets = build_targets(replace(CONFIG, label_smoothing=0.0), faces)
+    even = torch.full((7, 7), 1 / 7), torch.full((7, 8), 1 / 8)
+    hard, soft = blend(targets, even, 0.25)
+    for row, label in enumerate(faces.labels["fer7"].truths):
         expected = np.full(7, 0.25 / 7)
         expected[label] += 0.75
         assert np.allclose(hard[row], expected)
-    assert np.allclose(soft[1], 0.75 * faces.votes[1] + 0.25 / 8)
+    assert np.allclose(soft[1], 0.75 * faces.labels["ferplus8"].targets[1] + 0.25 / 8)
     # Every fifth picture has no votes: no teacher makes up for raters who saw no emotion.
     assert torch.equal(soft[0], torch.zeros(8))
-    assert np.allclose(soft.sum(1), (faces.votes.sum(1) > 0).astype(float))
+    assert np.allclose(soft.sum(1), (faces.labels["ferplus8"].targets.sum(1) > 0).astype(float))
 
 
 def test_teachers_see_what_the_student_sees_and_are_heeded(tmp_path: Path) -> None:

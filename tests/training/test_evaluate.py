@@ -10,9 +10,9 @@ import timm
 from numpy.typing import NDArray
 
 from kfer.bundle import WEIGHTS, Bundle
-from tests.training.synthetic import build_faces
+from tests.training.synthetic import build_faces, relabel
 from training import evaluate as evaluation_module
-from training.dataset import FER7, FERPLUS8, FaceSet
+from training.dataset import FER7, FERPLUS8, FaceSet, Labels
 from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
 from training.export import compute_logits
@@ -37,9 +37,10 @@ def build_case() -> tuple[FaceSet, NDArray[np.float32]]:
         build_faces(2),
         paths=[f"{index}.jpg" for index in range(10)],
         pixels=pixels,
-        fer7=np.array(TRUTH),
-        votes=np.zeros((10, 8), dtype=np.float32),
-        plurality=np.array(PLURALITY),
+        labels={
+            "fer7": Labels(np.zeros((10, 7), dtype=np.float32), np.array(TRUTH)),
+            "ferplus8": Labels(np.zeros((10, 8), dtype=np.float32), np.array(PLURALITY)),
+        },
         twin_of_held_out=np.array(TWINS),
     )
     logits = np.zeros((10, 15), dtype=np.float32)
@@ -161,15 +162,16 @@ def test_size_and_hash_are_those_of_the_stored_file(figures: Evaluation, bundle:
 def test_what_is_measured_is_the_bundle_itself(bundle: Bundle) -> None:
     faces = build_faces(5, seed=1)
     logits = compute_logits(bundle, faces)
-    right = sum(row[:7].argmax() == truth for row, truth in zip(logits, faces.fer7, strict=True))
+    truths = faces.labels["fer7"].truths
+    right = sum(row[:7].argmax() == truth for row, truth in zip(logits, truths, strict=True))
     figures = evaluate(bundle, faces)
     assert figures.heads[1].accuracy.value == right / 35
     # Turned to the next label, every right answer is a wrong one.
-    wrong = evaluate(bundle, replace(faces, fer7=(logits[:, :7].argmax(axis=1) + 1) % 7))
+    wrong = evaluate(bundle, relabel(faces, "fer7", truths=(logits[:, :7].argmax(axis=1) + 1) % 7))
     assert wrong.heads[1].accuracy.value == 0
 
 
 def test_faces_without_a_truth_for_a_head_are_refused(bundle: Bundle) -> None:
     faces = build_faces(1)
-    with pytest.raises(DataError, match="--votes: no validation picture has a truth for head ferp"):
-        evaluate(bundle, replace(faces, plurality=np.full(len(faces), -1)))
+    with pytest.raises(DataError, match=r"No validation picture has a label, .* for head ferp"):
+        evaluate(bundle, relabel(faces, "ferplus8", truths=np.full(len(faces), -1)))

@@ -1,6 +1,5 @@
 """The weights of a run as a bundle: what is in it, and that it is whole or not there."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,14 +17,14 @@ from safetensors.torch import load_file
 from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, Head, build_label_names, load_bundle
 from kfer.faces import CropSpec
 from kfer.labels import get_taxonomy
-from tests.training.synthetic import NETWORK, build_faces
+from tests.training.synthetic import NETWORK, build_faces, relabel
 from tests.training.synthetic import TRAINED as SETTINGS
 from training import export
 from training.calibrate import fit_temperature
 from training.dataset import FER7, FERPLUS8, transform_faces
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.export import EVALUATION, compute_logits, export_bundle, select
-from training.loop import build_model, build_pretrained_cfg
+from training.network import build_model, build_pretrained_cfg
 
 VALIDATION = build_faces(5, seed=1)
 
@@ -115,10 +114,10 @@ def test_temperatures_are_fitted_on_the_stored_weights_without_held_out_twins(
         images = transform_faces(VALIDATION, build_pretrained_cfg(SETTINGS))
         logits = halve(trained_weights)(images).numpy()
     own = ~VALIDATION.twin_of_held_out
-    clear = own & (VALIDATION.plurality >= 0)
+    clear = own & (VALIDATION.labels["ferplus8"].truths >= 0)
     assert 0 < clear.sum() < own.sum() < len(VALIDATION)
-    ferplus8 = fit_temperature(logits[clear, 7:], VALIDATION.plurality[clear])
-    fer7 = fit_temperature(logits[own, :7], VALIDATION.fer7[own])
+    ferplus8 = fit_temperature(logits[clear, 7:], VALIDATION.labels["ferplus8"].truths[clear])
+    fer7 = fit_temperature(logits[own, :7], VALIDATION.labels["fer7"].truths[own])
     assert [head.temperature for head in bundle.heads] == pytest.approx([ferplus8, fer7], rel=1e-3)
     assert abs(ferplus8 - fer7) > 0.01
     assert bundle.unsure_below is not None
@@ -127,7 +126,7 @@ def test_temperatures_are_fitted_on_the_stored_weights_without_held_out_twins(
 
 def test_the_description_says_what_it_was_trained_with(bundle: Bundle) -> None:
     training = read_config(bundle.folder)["kfer"]["training"]
-    assert training["settings"] == dataclasses.asdict(SETTINGS)
+    assert training["settings"] == json.loads(SETTINGS.to_json())
     assert training["best_epoch"] in range(1, SETTINGS.epochs + 1)
     assert training["git_revision"] is None or len(training["git_revision"]) >= 40
 
@@ -297,13 +296,13 @@ def test_weights_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None
 def test_each_head_is_measured_on_the_pictures_that_have_its_truth() -> None:
     logits = np.arange(35 * 15, dtype=np.float32).reshape(35, 15)
     scores, truth = select(logits, Head(FERPLUS8, 7, 15, 1.0), VALIDATION, held_out_twins=True)
-    clear = VALIDATION.plurality >= 0
+    clear = VALIDATION.labels["ferplus8"].truths >= 0
     assert (scores == logits[clear][:, 7:15]).all()
-    assert (truth == VALIDATION.plurality[clear]).all()
+    assert (truth == VALIDATION.labels["ferplus8"].truths[clear]).all()
     scores, truth = select(logits, Head(FER7, 0, 7, 1.0), VALIDATION)
     own = ~VALIDATION.twin_of_held_out
     assert (scores == logits[own][:, :7]).all()
-    assert (truth == VALIDATION.fer7[own]).all()
+    assert (truth == VALIDATION.labels["fer7"].truths[own]).all()
 
 
 def test_a_head_that_the_data_cannot_judge_is_refused() -> None:
@@ -311,6 +310,6 @@ def test_a_head_that_the_data_cannot_judge_is_refused() -> None:
     korean = Head(get_taxonomy("korean5"), 0, 5, 1.0)
     with pytest.raises(DataError, match="head korean5 cannot be fitted or measured"):
         select(logits, korean, VALIDATION)
-    unclear = replace(VALIDATION, plurality=np.full(35, -1))
-    with pytest.raises(DataError, match="--votes: no validation picture has a truth for head ferp"):
+    unclear = relabel(VALIDATION, "ferplus8", truths=np.full(35, -1))
+    with pytest.raises(DataError, match=r"No validation picture has a label, .* for head ferp"):
         select(logits, Head(FERPLUS8, 7, 15, 1.0), unclear)

@@ -13,6 +13,7 @@ from tests.training.synthetic import PLAIN, build_faces
 from tests.training.test_card import COMMAND, EVALUATED, TODAY
 from training.average import average_runs
 from training.card import build_card
+from training.dataset import FER7, FERPLUS8
 from training.distill import Teachers, read_start
 from training.export import export_bundle
 from training.loop import train
@@ -37,7 +38,7 @@ def learn(teacher: Bundle, start: Bundle, out: Path) -> Bundle:
     faces, validation = build_faces(8), build_faces(5, seed=1)
     best = train(
         LEARNING, faces, validation, out, torch.device("cpu"), lambda _: None,
-        teachers=Teachers([teacher], torch.device("cpu")),
+        teachers=Teachers([teacher], (FER7, FERPLUS8), torch.device("cpu")),
         start=read_start(start),
         origin=describe_origin([teacher], start),
     )  # fmt: skip

@@ -17,8 +17,9 @@ from kfer.faces import CropSpec, Face, crop_face, crop_whole
 from tests.training.synthetic import CONFIG, PLAIN, build_faces
 from training.augment import augment
 from training.dataset import transform_faces
-from training.export import CROP, compute_logits
-from training.loop import MEAN, STD, build_pretrained_cfg
+from training.export import compute_logits
+from training.network import MEAN, STD, build_pretrained_cfg
+from training.sources.fer2013 import CROP
 
 FACES = build_faces(1)
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from tests.training.synthetic import PLAIN, build_faces
 from training.config import build_config
 from training.errors import ConfigError
-from training.loop import build_model, train
+from training.loop import train
+from training.network import build_model
 
 REVISION = "0" * 40
 ARCHITECTURE = "test_resnet.r160_in1k"  # timm's own network for tests

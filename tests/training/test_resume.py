@@ -102,7 +102,7 @@ def test_an_interrupt_anywhere_changes_nothing(
 ) -> None:
     with monkeypatch.context() as patch:
         if function == "save_checkpoint":  # every epoch is the best so far
-            scores = iter((index / 10, index / 10) for index in range(1, 5))
+            scores = iter({"fer7": index / 10} for index in range(1, 5))
             patch.setattr(loop, "_score", lambda *_: next(scores))
         failing = fail_at(call, getattr(loop, function), KeyboardInterrupt())
         patch.setattr(loop, function, failing)

@@ -1,13 +1,11 @@
 """Pictures made worse by a known amount, and the points of accuracy that they cost."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from kfer.bundle import Bundle
-from tests.training.synthetic import build_faces
+from tests.training.synthetic import build_faces, relabel
 from training import robustness
 from training.augment import compress
 from training.dataset import FaceSet
@@ -54,8 +52,8 @@ def test_a_mark_right_of_the_centre_turns_upwards() -> None:
 def test_losses_are_points_against_the_pictures_as_they_are(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces = replace(build_faces(4), plurality=np.repeat(np.arange(7), 4))  # 28 pictures
-    clean = np.eye(7, dtype=np.float32)[faces.fer7]
+    faces = relabel(build_faces(4), "ferplus8", truths=np.repeat(np.arange(7), 4))  # 28 pictures
+    clean = np.eye(7, dtype=np.float32)[faces.labels["fer7"].truths]
     logits = np.hstack([clean, clean, np.zeros((28, 1), dtype=np.float32)])
     wrong = np.roll(logits[:, :7], 1, axis=1)
     seen: list[FaceSet] = []

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
+from kfer.faces import CropSpec
 from training.errors import DataError
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS
 
@@ -24,6 +25,9 @@ FOLDERS = {
     "surprise": "놀람",
     "neutral": "중립",
 }
+# FER2013's pictures are all that is known of its crop. MTCNN's box on 350 of them, enlarged, has a
+# median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.
+CROP = CropSpec(margin=-0.05, size=48, grey=True, align=True)
 PARTS = {"train": "train", "test": "validation"}
 VOTE_COLUMNS = [*FERPLUS_COLUMNS, *NO_EMOTION_COLUMNS]
 
