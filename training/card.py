@@ -57,6 +57,20 @@ _LIMITS = """## Limits
 - Probabilities are calibrated on FER2013's kind of picture; elsewhere they are rougher.
 """
 
+_OTHER_DATA = """## Data and its terms
+
+Trained on {source}. Its labels and its terms are those of whoever holds it: state them here before
+the model is published.
+"""
+
+_OTHER_LIMITS = """## Limits
+
+- It has seen the kind of face that its data holds; elsewhere it is less often right, and its
+  probabilities are rougher.
+- Rare classes rest on few pictures; see their support above.
+- Shown in another label set, classes are summed: an approximation.
+"""
+
 
 def write_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> None:
     """Write README.md and evaluation.json into the bundle's folder."""
@@ -67,6 +81,8 @@ def write_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
 
 
 def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
+    source = str(read_training(bundle).get("data") or "data that the bundle does not name")
+    fer2013 = "FER2013" in source
     parts = [
         _FRONT_MATTER,
         f"# {bundle.name}\n",
@@ -76,9 +92,9 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
         _describe_robustness(evaluation),
         _describe_photos(evaluation.photos),
         _USES,
-        _DATA,
+        _DATA if fer2013 else _OTHER_DATA.format(source=source),
         _describe_origin(bundle),
-        _LIMITS,
+        _LIMITS if fer2013 else _OTHER_LIMITS,
         _describe_loading(bundle),
     ]
     return "\n".join(parts)
@@ -86,16 +102,20 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
 
 def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
     rows = "\n".join(
-        f"| {_TITLES[head.taxonomy]} | **{_percent(head.accuracy.value)}** "
+        f"| {_title(head.taxonomy)} | **{_percent(head.accuracy.value)}** "
         f"({_percent(head.accuracy.low)} to {_percent(head.accuracy.high)}) "
         f"| {head.accuracy.n} | {head.macro_f1:.3f} "
         f"| {head.ece_before:.3f} | {head.ece_after:.3f} |"
         for head in evaluation.heads
     )
+    header = (
+        f"| {evaluation.data}, single crop | accuracy (95 % interval) | pictures "
+        "| macro F1 | ECE before | after |"
+    )
     crop = f"{bundle.crop.size} px{' grey' if bundle.crop.grey else ''}"
     return f"""Reads the expression of one face, cropped to {crop}, in Korean and English.
 
-| PublicTest, single crop | accuracy (95 % interval) | pictures | macro F1 | ECE before | after |
+{header}
 |---|---|---|---|---|---|
 {rows}
 
@@ -116,6 +136,11 @@ _TITLES = {
 }
 
 
+def _title(taxonomy: str) -> str:
+    classes = len(get_taxonomy(taxonomy).labels)
+    return _TITLES.get(taxonomy, f"{taxonomy}, {classes} classes")
+
+
 def _describe_head(head: HeadFigures) -> str:
     taxonomy = get_taxonomy(head.taxonomy)
     rows = "\n".join(
@@ -124,17 +149,22 @@ def _describe_head(head: HeadFigures) -> str:
         for label, figures in head.classes.items()
     )
     clean = head.accuracy_without_twins
-    return f"""## {_TITLES[head.taxonomy]}
+    twins = (
+        "Without the pictures that have a pixel-identical twin in the final test: "
+        f"{_percent(clean.value)} of {clean.n}.\n"
+        if clean.n < head.accuracy.n
+        else ""
+    )
+    return f"""## {_title(head.taxonomy)}
 
 | class | precision | recall | F1 | pictures |
 |---|---|---|---|---|
 {rows}
 
 {_tabulate_confusion(taxonomy, head.confusion)}
-Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. Without the pictures that have a
-pixel-identical twin in the final test: {_percent(clean.value)} of {clean.n}. With test-time
+Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. With test-time
 augmentation (mean of the picture and its mirror image): {_percent(head.accuracy_mirrored.value)}.
-"""
+{twins}"""
 
 
 def _tabulate_confusion(taxonomy: Taxonomy, confusion: list[list[int]]) -> str:
@@ -154,11 +184,12 @@ def _describe_sureness(evaluation: Evaluation) -> str:
     sure = evaluation.sureness
     if sure is None:
         return ""
+    default = evaluation.heads[0].taxonomy
     return f"""## When it is not sure
 
-Below a probability of {sure.threshold:.2f} a reading is called "not sure". On PublicTest (FER+)
-{_percent(sure.covered)} of faces lie above, and {_percent(sure.accuracy_when_sure)} of those
-answers equal the raters' plurality.
+Below a probability of {sure.threshold:.2f} a reading is called "not sure". On {evaluation.data}
+(`{default}`) {_percent(sure.covered)} of faces lie above, and
+{_percent(sure.accuracy_when_sure)} of those answers are right.
 """
 
 
@@ -171,8 +202,8 @@ def _describe_robustness(evaluation: Evaluation) -> str:
     )
     return f"""## Worse pictures
 
-Points of accuracy that PublicTest loses when its pictures are made worse; faces that the app finds
-are turned upright first.
+Points of accuracy that {evaluation.data} loses when its pictures are made worse; faces that
+the app finds are turned upright first.
 
 | | {" | ".join(f"`{name}`" for name in names)} | goal: at most |
 |---|{"---|" * len(names)}---|

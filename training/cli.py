@@ -33,19 +33,28 @@ app.add_typer(data_app)
 app.add_typer(explain_app)
 
 DataOption = Annotated[
-    Path, typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders.")
+    Path | None,
+    typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
 ]
-VotesOption = Annotated[Path, typer.Option("--votes", help="FER+ votes as CSV.")]
+VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 ExcludeOption = Annotated[
-    Path | None, typer.Option("--exclude", help="CSV of pictures to leave out (file,identical_to).")
+    Path | None, typer.Option("--exclude", help="CSV; its first column names what to leave out.")
+]
+CropsOption = Annotated[
+    Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option("--images", help="The folder that the manifest's paths are in.")
 ]
 
 
 @app.command()
 def train(
-    data: DataOption,
-    votes: VotesOption,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run there goes on.")],
+    data: DataOption = None,
+    votes: VotesOption = None,
+    manifest: CropsOption = None,
+    images: ImagesOption = None,
     exclude: ExcludeOption = None,
     recipe: Annotated[
         str, typer.Option(help="A name in training/recipes, or a .toml file.")
@@ -61,19 +70,20 @@ def train(
         Path | None, typer.Option(help="A bundle whose weights to begin with.")
     ] = None,
 ) -> None:
-    """Train by a recipe, then write the bundle with its temperatures fitted on PublicTest."""
+    """Train by a recipe, then write the bundle with its temperatures fitted on validation."""
     from kfer.bundle import load_bundle
     from training.config import load_recipe
-    from training.dataset import build_face_set
+    from training.data import DataFlags, load_training
     from training.distill import Teachers, read_start
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
     from training.origin import describe_origin
-    from training.sources.fer2013 import read_fer2013
 
     # What cannot be done is said now, not after hours.
     config = load_recipe(recipe)
+    flags = DataFlags(data, votes, manifest, images, exclude)
+    flags.check()
     target = bundle or out / "bundle"
     check_target(target)
     chosen = _choose_device(device)
@@ -82,9 +92,9 @@ def train(
     taxonomies = [spec.taxonomy for spec in config.head_specs]
     teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
     first = load_bundle(start) if start else None
-    manifest = read_fer2013(data, votes, exclude)
-    faces = build_face_set(data, manifest, "train")
-    validation = build_face_set(data, manifest, "validation")
+    if shared := flags.find_shared_persons():
+        typer.echo(f"warning: {shared}", err=True)
+    faces, validation = load_training(flags, config.head_specs, config.channels)
     typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
     try:
         best = run(
@@ -102,12 +112,14 @@ def train(
 
 @app.command()
 def average(
-    data: DataOption,
-    votes: VotesOption,
     run: Annotated[
         list[Path], typer.Option(help="Run folder; give two or more, begun with the same weights.")
     ],
     out: Annotated[Path, typer.Option(help="Run folder of the mean.")],
+    data: DataOption = None,
+    votes: VotesOption = None,
+    manifest: CropsOption = None,
+    images: ImagesOption = None,
     exclude: ExcludeOption = None,
     share: Annotated[
         list[float] | None, typer.Option(help="Of each run in the mean; default: all the same.")
@@ -118,24 +130,29 @@ def average(
 ) -> None:
     """Write the mean of several runs' weights as a bundle, its temperatures fitted anew."""
     from training.average import BEST, average_runs
-    from training.dataset import build_face_set
+    from training.data import DataFlags
     from training.export import check_target, export_bundle
-    from training.sources.fer2013 import read_fer2013
+    from training.manifest import VALIDATION
 
+    flags = DataFlags(data, votes, manifest, images, exclude)
+    flags.check()
     target = bundle or out / "bundle"
     check_target(target)
     config = average_runs(run, share or [1.0] * len(run), out)
-    validation = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
+    (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)
     export_bundle(config, out / BEST, validation, target)
     typer.echo(f"bundle written to {target}")
 
 
 @app.command()
 def evaluate(
-    data: DataOption,
-    votes: VotesOption,
     bundle: Annotated[Path, typer.Option(help="The bundle to measure.")],
+    data: DataOption = None,
+    votes: VotesOption = None,
+    manifest: CropsOption = None,
+    images: ImagesOption = None,
     exclude: ExcludeOption = None,
+    part: Annotated[str, typer.Option(help="Of the manifest; FER2013's is PublicTest.")] = "test",
     detector: Annotated[
         str, typer.Option(help="Whose framing of the faces to measure: mtcnn, haar, or none.")
     ] = "mtcnn",
@@ -145,30 +162,39 @@ def evaluate(
     ] = None,
     taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "korean5",
 ) -> None:
-    """Measure a bundle on PublicTest, print its card and write it into the bundle."""
+    """Measure a bundle, print its card and write it into the bundle."""
     from kfer.bundle import CARD, load_bundle
     from kfer.faces import build_detector
     from kfer.labels import get_taxonomy
     from training.card import write_card
-    from training.dataset import build_face_set
+    from training.data import DataFlags
     from training.detection import measure_photos
     from training.evaluate import evaluate as measure
-    from training.sources.fer2013 import read_fer2013
+    from training.evaluate import find_head_specs
+    from training.manifest import VALIDATION
 
+    flags = DataFlags(data, votes, manifest, images, exclude)
+    flags.check()
     loaded = load_bundle(bundle)
     finder = build_detector(detector)
     read = measure_photos(loaded, finder, photos, get_taxonomy(taxonomy)) if photos else None
-    faces = build_face_set(data, read_fer2013(data, votes, exclude), "validation")
+    channels = 1 if loaded.crop.grey else 3
+    (faces,) = flags.load(find_head_specs(loaded), channels, VALIDATION if data else part)
     # A card names no place of one machine.
     shown = loaded.name if bundle.is_absolute() else bundle
-    command = f"python -m training evaluate --bundle {shown} --data DATA --votes VOTES"
-    if exclude:
-        command += " --exclude EXCLUDE"
+    command = f"python -m training evaluate --bundle {shown} {flags.describe()}"
+    if not data:
+        command += f" --part {part}"
     if photos:
         command += f" --photos {photos.name if photos.is_absolute() else photos}"
     if detector != "mtcnn":
         command += f" --detector {detector}"
-    write_card(loaded, measure(loaded, faces, finder, read), datetime.now(UTC).date(), command)
+    write_card(
+        loaded,
+        measure(loaded, faces, flags.name(part), finder, read),
+        datetime.now(UTC).date(),
+        command,
+    )
     typer.echo((bundle / CARD).read_text(encoding="utf-8"))
 
 

@@ -27,6 +27,7 @@ _TYPES: dict[str, Any] = {
 
 OPTIMIZERS = ("adadelta", "adam", "adamw", "momentum", "radam", "sgd")  # sgd: with Nesterov's
 LABEL, VOTES = "label", "votes"
+DEFAULT_HEADS = ("fer7:label", "ferplus8:votes")  # FER2013's labels and FER+'s votes
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class TrainConfig:
     model_args: Mapping[str, Any]
     input_size: int
     epochs: int
-    heads: tuple[str, ...] = ("fer7:label", "ferplus8:votes")
+    heads: tuple[str, ...] = DEFAULT_HEADS
     pretrained: bool = False
     optimizer: str = "adamw"
     batch_size: int = 128

@@ -24,9 +24,11 @@ from kfer.metrics import (
     estimate_accuracy,
 )
 from training.calibrate import cross_fit
+from training.config import DEFAULT_HEADS, LABEL, HeadSpec, parse_heads
 from training.dataset import FaceSet
 from training.detection import PhotoFigures
 from training.export import compute_logits, select
+from training.origin import read_training
 from training.robustness import Robustness, measure_robustness
 
 TIMING_REPEATS = 60
@@ -68,11 +70,14 @@ class Sureness:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of the card. ``milliseconds`` per face: one thread, batch 1, median.
+    """All figures of the card, measured on ``data``.
+
+    ``milliseconds`` per face: one thread, batch 1, median.
 
     ``sureness`` is None where the bundle has no threshold, or no face reaches it.
     """
 
+    data: str
     weights_sha256: str
     megabytes: float
     parameters: int
@@ -86,14 +91,19 @@ class Evaluation:
 def evaluate(
     bundle: Bundle,
     faces: FaceSet,
+    data: str,
     detector: Detector | None = None,
     photos: PhotoFigures | None = None,
 ) -> Evaluation:
-    """Measure the stored file. Raises DataError for a head that these faces hold no truth for."""
+    """Measure the stored file on ``data``, as its card will call the faces.
+
+    Raises DataError for a head that these faces hold no truth for.
+    """
     logits, mirrored = (compute_logits(bundle, each) for each in (faces, faces.mirrored()))
     weights = bundle.folder / WEIGHTS
     classifier = Classifier(bundle)
     return Evaluation(
+        data=data,
         weights_sha256=hash_file(weights),
         megabytes=weights.stat().st_size / 1e6,
         parameters=classifier.count_parameters(),
@@ -102,6 +112,16 @@ def evaluate(
         sureness=_measure_sureness(bundle, logits, faces),
         robustness=measure_robustness(bundle, faces, logits, detector),
         photos=photos,
+    )
+
+
+def find_head_specs(bundle: Bundle) -> tuple[HeadSpec, ...]:
+    """What each of the bundle's heads learned, as its recipe says; labels where none does."""
+    settings = read_training(bundle).get("settings") or {}
+    learned = {spec.taxonomy: spec for spec in parse_heads(settings.get("heads") or DEFAULT_HEADS)}
+    return tuple(
+        learned.get(head.taxonomy, HeadSpec(head.taxonomy, LABEL, head.start))
+        for head in bundle.heads
     )
 
 

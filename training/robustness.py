@@ -16,7 +16,7 @@ from training.detection import frame_faces
 from training.errors import DataError
 from training.export import compute_logits, select
 
-Face = NDArray[np.uint8]  # (48, 48), grey
+Face = NDArray[np.uint8]  # (h, w) grey or (h, w, 3)
 JPEG_QUALITY = 30
 ROLL = 15.0  # degrees
 SMALL = 24  # px
@@ -46,7 +46,8 @@ class Robustness:
 def roll(face: Face, degrees: float) -> Face:
     """Turned about the centre, as a face that was not aligned; what comes in is mirrored."""
     border = len(face) // 4  # more than a turn by 15 degrees brings in
-    wide = Image.fromarray(np.pad(face, border, mode="reflect"))
+    sides = [(border, border)] * 2 + [(0, 0)] * (face.ndim - 2)
+    wide = Image.fromarray(np.pad(face, sides, mode="reflect"))
     turned = np.asarray(wide.rotate(degrees, Image.Resampling.BICUBIC))
     return turned[border:-border, border:-border]
 
@@ -54,13 +55,15 @@ def roll(face: Face, degrees: float) -> Face:
 def shrink(face: Face) -> Face:
     """As a face of 24 px is drawn larger."""
     small = Image.fromarray(face).resize((SMALL, SMALL), Image.Resampling.BOX)
-    return np.asarray(small.resize(face.shape[::-1], Image.Resampling.BICUBIC))
+    return np.asarray(small.resize(face.shape[1::-1], Image.Resampling.BICUBIC))
 
 
 def darken(face: Face) -> Face:
-    """Half as bright and in warm light, then grey again as the app makes it."""
-    coloured = face[..., None] * np.array(CAST) * DARK
-    return np.asarray(Image.fromarray(coloured.astype(np.uint8)).convert("L"))
+    """Half as bright and in warm light; what was grey is grey again, as the app makes it."""
+    grey = face.ndim == 2
+    coloured = (face[..., None] if grey else face) * np.array(CAST) * DARK
+    light = Image.fromarray(coloured.astype(np.uint8))
+    return np.asarray(light.convert("L") if grey else light)
 
 
 CONDITIONS = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kfer.bundle import CARD, Bundle
+from kfer.bundle import CARD, Bundle, load_bundle
 from kfer.labels import get_taxonomy
 from kfer.metrics import ClassFigures, Estimate
 from training.card import build_card, write_card
@@ -46,6 +46,7 @@ def build_head(taxonomy: str, labels: tuple[str, ...], value: float) -> HeadFigu
 
 
 EVALUATED = Evaluation(
+    data="PublicTest",
     weights_sha256="ab" * 32,
     megabytes=12.63,
     parameters=6_290_000,
@@ -117,7 +118,7 @@ def test_tables_are_rectangular(card: str) -> None:
 
 def test_sureness_is_stated_where_there_is_one(card: str, bundle: Bundle) -> None:
     assert "Below a probability of 0.79 a reading" in card or "of 0.78 a reading" in card
-    assert "67.89 % of faces lie above, and 90.12 % of those" in card
+    assert "On PublicTest\n(`ferplus8`) 67.89 % of faces lie above, and\n90.12 % of those" in card
     unsure = build_card(bundle, replace(EVALUATED, sureness=None), TODAY, COMMAND)
     assert "not sure" not in unsure.partition("## Intended use")[0]
 
@@ -141,15 +142,23 @@ def test_whole_photos_have_their_confusion(card: str, bundle: Bundle) -> None:
     assert "Whole photos" not in without
 
 
-def test_uses_and_limits_are_stated(card: str) -> None:
-    for wanted in (
-        "hiring, schooling, policing, medicine",
-        "2024/1689",
-        "PrivateTest",
-        "## Limits",
-    ):
+@pytest.mark.parametrize("ours", [True, False])
+def test_uses_data_and_limits_are_stated(ours: bool, bundle: Bundle) -> None:
+    chosen = load_bundle(Path("models/kfer-default")) if ours else bundle
+    card = build_card(chosen, EVALUATED, TODAY, COMMAND)
+    for wanted in ("hiring, schooling, policing, medicine", "2024/1689", "## Limits"):
         assert wanted in card
     assert "`python -m kfer predict PHOTO`" in card
+    # What is told of FER2013 is told where a bundle learned from it.
+    assert ("PrivateTest" in card) == ours
+    assert ("Trained on patterns in noise. Its labels and its terms are" in card) == (not ours)
+
+
+def test_twins_are_told_of_where_there_are_some(bundle: Bundle, card: str) -> None:
+    assert "twin in the final test: 70.23 % of 3543." in card
+    heads = [replace(head, accuracy_without_twins=head.accuracy) for head in EVALUATED.heads]
+    without = build_card(bundle, replace(EVALUATED, heads=heads), TODAY, COMMAND)
+    assert "twin" not in without
 
 
 def test_the_logits_are_described_as_the_bundle_has_them(bundle: Bundle, card: str) -> None:

@@ -62,7 +62,7 @@ def answer(faces: FaceSet, logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def figures(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
     faces, logits = build_case()
     monkeypatch.setattr(evaluation_module, "compute_logits", lambda _, seen: answer(seen, logits))
-    return evaluate(replace(bundle, unsure_below=0.8), faces)
+    return evaluate(replace(bundle, unsure_below=0.8), faces, "PublicTest")
 
 
 def test_heads_come_in_the_bundles_order(figures: Evaluation) -> None:
@@ -147,7 +147,7 @@ def test_without_any_sure_face_there_is_no_sureness(
 ) -> None:
     faces, logits = build_case()
     monkeypatch.setattr(evaluation_module, "compute_logits", lambda *_: logits / 100)
-    assert evaluate(replace(bundle, unsure_below=threshold), faces).sureness is None
+    assert evaluate(replace(bundle, unsure_below=threshold), faces, "PublicTest").sureness is None
 
 
 def test_size_and_hash_are_those_of_the_stored_file(figures: Evaluation, bundle: Bundle) -> None:
@@ -164,14 +164,16 @@ def test_what_is_measured_is_the_bundle_itself(bundle: Bundle) -> None:
     logits = compute_logits(bundle, faces)
     truths = faces.labels["fer7"].truths
     right = sum(row[:7].argmax() == truth for row, truth in zip(logits, truths, strict=True))
-    figures = evaluate(bundle, faces)
+    figures = evaluate(bundle, faces, "PublicTest")
     assert figures.heads[1].accuracy.value == right / 35
     # Turned to the next label, every right answer is a wrong one.
-    wrong = evaluate(bundle, relabel(faces, "fer7", truths=(logits[:, :7].argmax(axis=1) + 1) % 7))
+    wrong = evaluate(
+        bundle, relabel(faces, "fer7", truths=(logits[:, :7].argmax(axis=1) + 1) % 7), "x"
+    )
     assert wrong.heads[1].accuracy.value == 0
 
 
 def test_faces_without_a_truth_for_a_head_are_refused(bundle: Bundle) -> None:
     faces = build_faces(1)
     with pytest.raises(DataError, match=r"No validation picture has a label, .* for head ferp"):
-        evaluate(bundle, relabel(faces, "ferplus8", truths=np.full(len(faces), -1)))
+        evaluate(bundle, relabel(faces, "ferplus8", truths=np.full(len(faces), -1)), "x")

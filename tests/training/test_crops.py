@@ -1,0 +1,118 @@
+"""A manifest of crops becomes faces in memory, with what each head learns."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from kfer.faces import CropSpec
+from training.config import parse_heads
+from training.crop import SETTINGS, CropSettings
+from training.crops import CropFolder, load_faces
+from training.data import DataFlags
+from training.errors import ConfigError, DataError
+from training.manifest import UNKNOWN, write_manifest
+
+AIHUB = ("기쁨", "당황", "분노", "불안", "상처", "슬픔", "중립")
+SOFT = parse_heads(["aihub7:label", "korean5:votes"])
+
+
+def build_table(folder: Path) -> pd.DataFrame:
+    """Two train pictures of a label and one of validation; votes: two for it, one for 슬픔."""
+    rows = []
+    for index, label in enumerate([*AIHUB, UNKNOWN]):
+        for number, part in enumerate(("train", "train", "validation")):
+            path = f"{label}/{number}.png"
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            colour = (10 * index, 20 * number, 200)
+            Image.new("RGB", (24, 24), colour).save(folder / path)
+            votes = {f"vote_{each}": 2 * (each == label) + (each == "슬픔") for each in AIHUB}
+            known = label != UNKNOWN
+            rows.append({"path": path, "label": label, "part": part if known else "", **votes})
+    return pd.DataFrame(rows)
+
+
+def test_every_head_gets_its_targets_and_truths(tmp_path: Path) -> None:
+    faces = load_faces(build_table(tmp_path), CropFolder(tmp_path, None), "train", SOFT, 1)
+    assert len(faces) == 14
+    assert faces.pixels.shape == (14, 24, 24)
+    hard, soft = faces.labels["aihub7"], faces.labels["korean5"]
+    assert hard.truths.tolist() == [index for index in range(7) for _ in range(2)]
+    assert (hard.targets == np.eye(7)[hard.truths]).all()
+    # 기쁨 당황 분노 슬픔 중립: of 불안 and 상처 only the vote for 슬픔 is left, and it has not won.
+    assert soft.targets[0] == pytest.approx([2 / 3, 0, 0, 1 / 3, 0])
+    assert soft.targets[6] == pytest.approx([0, 0, 0, 1, 0])
+    assert soft.truths.tolist() == [0, 0, 1, 1, 2, 2, -1, -1, -1, -1, 3, 3, 4, 4]
+
+
+def test_pictures_that_teach_no_head_are_left_out(tmp_path: Path) -> None:
+    five = parse_heads(["korean5:label"])
+    faces = load_faces(build_table(tmp_path), CropFolder(tmp_path, None), "validation", five, 3)
+    assert [path.split("/")[0] for path in faces.paths] == ["기쁨", "당황", "분노", "슬픔", "중립"]
+    assert faces.pixels.shape == (5, 24, 24, 3)
+    assert faces.pixels[1, 0, 0].tolist() == [10, 40, 200]
+
+
+def test_the_crop_is_the_one_that_was_cut(tmp_path: Path) -> None:
+    table = build_table(tmp_path)
+    unknown = load_faces(table, CropFolder.read(tmp_path), "train", SOFT, 1)
+    assert unknown.crop == CropSpec(margin=0.0, size=24, grey=True, align=False)
+    spec = CropSpec(margin=0.2, size=24, grey=False, align=True)
+    (tmp_path / SETTINGS).write_text(CropSettings("mtcnn", spec).describe())
+    assert load_faces(table, CropFolder.read(tmp_path), "train", SOFT, 3).crop == spec
+    (tmp_path / SETTINGS).write_text("{}")
+    with pytest.raises(DataError, match=r"crop\.json cannot be read"):
+        CropFolder.read(tmp_path)
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    table, folder = build_table(tmp_path), CropFolder(tmp_path, None)
+    with pytest.raises(DataError, match="no picture of part test has a label in aihub7, korean5"):
+        load_faces(table, folder, "test", SOFT, 1)
+    with pytest.raises(DataError, match=r"has no column .*vote_놀람.*head fer7:votes needs it"):
+        load_faces(table, folder, "train", parse_heads(["fer7:votes"]), 1)
+    Image.new("RGB", (30, 24)).save(tmp_path / "당황/1.png")
+    with pytest.raises(DataError, match=r"당황/1\.png: is 30x24 px, others are 24x24"):
+        load_faces(table, folder, "train", SOFT, 1)
+    (tmp_path / "당황/1.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"당황/1\.png: cannot be read as a picture"):
+        load_faces(table, folder, "train", SOFT, 1)
+    Image.new("RGB", (30, 24)).save(tmp_path / "기쁨/0.png")
+    with pytest.raises(DataError, match=r"기쁨/0\.png: is no square; cut faces out by"):
+        load_faces(table, folder, "train", SOFT, 1)
+
+
+def test_flags_name_one_kind_of_data(tmp_path: Path) -> None:
+    path = tmp_path
+    for flags in (
+        DataFlags(None, None, None, None, None),
+        DataFlags(path, None, None, None, None),
+        DataFlags(path, path, path, path, None),
+        DataFlags(None, path, path, path, None),
+        DataFlags(None, None, path, None, None),
+    ):
+        with pytest.raises(ConfigError, match="Give FER2013 by --data and --votes, or a manifest"):
+            flags.check()
+    DataFlags(path, path, None, None, path).check()
+    DataFlags(None, None, path, path, None).check()
+
+
+def test_identical_pictures_in_two_parts_are_refused_and_people_are_told_of(
+    tmp_path: Path,
+) -> None:
+    table = build_table(tmp_path).assign(person="somebody")
+    table["pixels"] = [str(index) for index in range(len(table))]
+    manifest = tmp_path / "parts.csv"
+    flags = DataFlags(None, None, manifest, tmp_path, None)
+    write_manifest(table, manifest)
+    assert [len(faces) for faces in flags.load(SOFT, 1, "train", "validation")] == [14, 7]
+    warning = flags.find_shared_persons()
+    assert warning is not None
+    assert "1 values of person stand in several of part" in warning
+    assert "will flatter" in warning
+    table.loc[[0, 2], "pixels"] = "same"
+    write_manifest(table, manifest)
+    with pytest.raises(DataError, match="1 values of pixels stand in several of part"):
+        flags.load(SOFT, 1, "train")

@@ -1,0 +1,124 @@
+"""A manifest of crops -> faces in memory, with what each head of a recipe learns of them."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from kfer.faces import CropSpec
+from training.config import LABEL, HeadSpec
+from training.crop import SETTINGS
+from training.dataset import FaceSet, Labels
+from training.errors import DataError
+from training.manifest import UNKNOWN, VOTE, list_vote_columns
+from training.votes import find_plurality
+
+READERS = 8  # files read at a time; Pillow decodes without holding the others up
+
+
+@dataclass(frozen=True)
+class CropFolder:
+    """Where a manifest's paths lead, and how the crops there were cut."""
+
+    images: Path
+    spec: CropSpec | None
+
+    @staticmethod
+    def read(images: Path) -> "CropFolder":
+        """``spec`` is None for pictures that `training crop` did not make. Raises DataError."""
+        path = images / SETTINGS
+        if not path.exists():
+            return CropFolder(images, None)
+        try:
+            return CropFolder(images, CropSpec(**json.loads(path.read_text("utf-8"))["spec"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"--images {images}: {SETTINGS} cannot be read ({error}).") from None
+
+
+def load_faces(
+    table: pd.DataFrame, folder: CropFolder, part: str, heads: Sequence[HeadSpec], channels: int
+) -> FaceSet:
+    """The pictures of one part, grey or in colour as ``channels`` says.
+
+    Pictures of which no head learns anything are left out.
+    Raises DataError: the part is empty, a picture cannot be read or has another size than the
+    others, or the manifest has no labels or votes for a head.
+    """
+    rows = table[(table["part"] == part) & (table["label"] != UNKNOWN)]
+    labels = {head.taxonomy.name: _read_labels(rows, head) for head in heads}
+    useful = np.any(
+        [(each.truths >= 0) | (each.targets.sum(axis=1) > 0) for each in labels.values()], axis=0
+    )
+    if not useful.any():
+        names = ", ".join(labels)
+        raise DataError(f"--manifest: no picture of part {part} has a label in {names}.")
+    rows = rows[useful]
+    pixels = load_pictures([folder.images / path for path in rows["path"]], channels)
+    grey = channels == 1
+    size = pixels.shape[1]
+    spec = folder.spec or CropSpec(margin=0.0, size=size, grey=grey, align=False)
+    return FaceSet(
+        paths=list(rows["path"]),
+        pixels=pixels,
+        labels={name: each.chosen(useful) for name, each in labels.items()},
+        twin_of_held_out=np.zeros(len(rows), dtype=bool),
+        crop=CropSpec(spec.margin, size, grey, spec.align),
+        source=f"{len(rows)} pictures of part {part}",
+    )
+
+
+def load_pictures(paths: Sequence[Path], channels: int) -> NDArray[np.uint8]:
+    """(n, size, size) grey or (n, size, size, 3). Raises DataError naming the picture."""
+    mode = "L" if channels == 1 else "RGB"
+    first = _load_picture(paths[0], mode)
+    if first.shape[0] != first.shape[1]:
+        raise DataError(f"{paths[0]}: is no square; cut faces out by `training crop` first.")
+    pixels = np.empty((len(paths), *first.shape), dtype=np.uint8)
+
+    def read(row: int) -> None:
+        picture = _load_picture(paths[row], mode)
+        if picture.shape != first.shape:
+            raise DataError(
+                f"{paths[row]}: is {picture.shape[1]}x{picture.shape[0]} px, others are "
+                f"{first.shape[1]}x{first.shape[0]}; cut them alike by `training crop`."
+            )
+        pixels[row] = picture
+
+    with ThreadPoolExecutor(READERS) as threads:
+        list(threads.map(read, range(len(paths))))
+    return pixels
+
+
+def _load_picture(path: Path, mode: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert(mode))
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a picture ({error}).") from None
+
+
+def _read_labels(rows: pd.DataFrame, head: HeadSpec) -> Labels:
+    taxonomy = head.taxonomy
+    if head.source == LABEL:
+        indices = {label: index for index, label in enumerate(taxonomy.labels)}
+        truths = np.array([indices.get(label, -1) for label in rows["label"]], dtype=np.int64)
+        targets = np.eye(len(taxonomy.labels), dtype=np.float32)[truths]
+        targets[truths < 0] = 0
+        return Labels(targets, truths)
+    columns = [VOTE + label for label in taxonomy.labels]
+    missing = [column for column in columns if column not in rows]
+    if missing:
+        raise DataError(
+            f"--manifest: has no column {', '.join(missing)}; head {taxonomy.name}:votes needs it."
+        )
+    votes = rows[columns].to_numpy(dtype=np.int64)
+    others = rows[[each for each in list_vote_columns(rows) if each not in columns]]
+    total = votes.sum(axis=1, keepdims=True)
+    truths = find_plurality(votes, others.to_numpy(dtype=np.int64))
+    return Labels((votes / np.maximum(total, 1)).astype(np.float32), truths)
