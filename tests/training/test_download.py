@@ -5,88 +5,22 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
+from tests.training.file_server import FileServer, build_body, run_server
 from training.download import DOWNLOAD_LOG, PARSE_LOG, Fetched, Summary, download, read_wanted
 from training.sources.aihub import TSV_COLUMNS
 
 
-def build_body(name: str) -> bytes:
-    return name.encode() * 2000
-
-
-class FileServer(ThreadingHTTPServer):
-    """Serves every name; names that begin with a fault's get that fault, some of them only once."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: Counter[str] = Counter()
-        self.busy = 0
-        self.most_busy = 0
-        self.delay = 0.0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: FileServer
-
-    def do_GET(self) -> None:
-        name = unquote(self.path).rpartition("/")[2]
-        with self.server.lock:
-            self.server.asked[name] += 1
-            first = self.server.asked[name] == 1
-            self.server.busy += 1
-            self.server.most_busy = max(self.server.most_busy, self.server.busy)
-        time.sleep(self.server.delay)
-        with self.server.lock:
-            self.server.busy -= 1
-        fault = name.partition("_")[0]
-        if fault == "missing":
-            self.send_error(404)
-        elif fault == "busy" and first:
-            self.send_error(503)
-        elif fault == "reset" and first:
-            self.connection.shutdown(2)
-        elif fault == "moved":
-            self.send_response(302)
-            self.send_header("Location", "/elsewhere/target.jpg")
-            self.end_headers()
-        else:
-            body = b"" if fault == "empty" else build_body(name)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            # "short" ends early once, "broken" whenever it is asked for.
-            cut = len(body) // 2 if fault == "broken" or (fault == "short" and first) else None
-            self.wfile.write(body[:cut])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    server = FileServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with run_server() as server:
+        yield server
 
 
 def write_tsv(path: Path, server: FileServer, names: list[str]) -> Path:
