@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import training.architectures  # noqa: F401  # registers them with timm
 from training.config import TrainConfig
 from training.errors import ConfigError
 
