@@ -1,4 +1,4 @@
-"""The commands that make a manifest of labelled crops: download, votes, crop, split."""
+"""The commands that make a manifest of labelled crops: download, votes, crop, review, split."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,6 +126,32 @@ def crop(
     typer.echo(f"{len(cropped)} crops in {out}, {failed} photos without one")
     if failed:
         typer.echo(f"why: {out / LOG}", err=True)
+
+
+@data_app.command()
+def review(
+    manifest: ManifestOption,
+    images: ImagesOption,
+    out: Annotated[Path, typer.Option(help="Folder of the contact sheets.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="A model, to find labels that it holds to be wrong.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Crops on the sheet of a reason.")] = 200,
+    exclude: ExcludeOption = None,
+) -> None:
+    """Show suspicious crops on one page, where those to leave out can be ticked and listed."""
+    from kfer.bundle import load_bundle
+    from training.manifest import drop_excluded, read_manifest
+    from training.review import REASONS, SHEETS, find_suspicious, measure_losses, write_review
+
+    table = drop_excluded(read_manifest(manifest), exclude)
+    losses = measure_losses(load_bundle(bundle), table, images) if bundle else {}
+    found = find_suspicious(table, losses)
+    write_review(found, images, out, most)
+    for reason, title in REASONS.items():
+        if count := sum(each.reason == reason for each in found):
+            typer.echo(f"{count:6d}  {title}")
+    typer.echo(f"look at {out / SHEETS}")
 
 
 @data_app.command()

@@ -1,0 +1,137 @@
+"""Suspicious crops on contact sheets, for somebody to look at and to leave out."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from kfer.bundle import Bundle
+from training.config import LABEL, HeadSpec
+from training.crops import CropFolder, load_faces
+from training.errors import ConfigError
+from training.export import compute_logits
+from training.manifest import BOX, UNKNOWN, write_manifest
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHEETS, TABLE = "review.html", "suspicious.csv"
+TINY = 40  # px: the longer side of a face that is smaller holds less than a crop
+OFF_CENTRE = 0.5  # of the way from the photo's centre to its border
+DOUBTFUL = 0.9  # of a detector's score
+
+REASONS = {
+    "loss": "The model is surest that the label is wrong",
+    "duplicate": "Pixel for pixel the same as another",
+    "several": "More than one face in the photo",
+    "tiny": f"Faces below {TINY} px",
+    "off-centre": "Far from the photo's centre",
+    "doubtful": f"The detector's score is below {DOUBTFUL}",
+}
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """``value`` is what the crops of one reason are ordered by, the worst first."""
+
+    path: str
+    label: str
+    reason: str
+    value: float
+
+
+def find_suspicious(table: pd.DataFrame, losses: Mapping[str, float]) -> list[Suspicion]:
+    """Of `training crop`'s manifest, with each picture's loss by path where a model has read it.
+
+    What a manifest has no columns for is not looked for. Ordered by reason, the worst first.
+    """
+    found: list[Suspicion] = []
+
+    def note(reason: str, values: pd.Series, *, largest_first: bool = True) -> None:
+        ordered = values.sort_values(ascending=not largest_first, kind="stable")
+        rows = table.loc[ordered.index]
+        for path, label, value in zip(rows["path"], rows["label"], ordered, strict=True):
+            found.append(Suspicion(path, label, reason, float(value)))
+
+    loss = table["path"].map(losses).dropna()
+    note("loss", loss[loss > np.log(2)])  # the label has less than half of the probability
+    if "pixels" in table:
+        known = table.loc[table["pixels"].fillna("") != "", "pixels"]
+        copies = known.groupby(known).cumcount()
+        note("duplicate", copies[copies > 0])
+    if "faces" in table:
+        note("several", table.loc[table["faces"] > 1, "faces"])
+    if set(BOX) <= set(table):
+        sides = table[BOX].to_numpy(dtype=np.float64)
+        longer = pd.Series((sides[:, 2:] - sides[:, :2]).max(axis=1), index=table.index)
+        note("tiny", longer[longer < TINY], largest_first=False)
+        if {"width", "height"} <= set(table):
+            away = pd.Series(_measure_distance(table), index=table.index)
+            note("off-centre", away[away > OFF_CENTRE])
+    if "score" in table:
+        note("doubtful", table.loc[table["score"] < DOUBTFUL, "score"], largest_first=False)
+    return found
+
+
+def measure_losses(bundle: Bundle, table: pd.DataFrame, images: Path) -> dict[str, float]:
+    """-log of the probability that the bundle's default head gives to each picture's label.
+
+    Raises DataError for pictures that cannot be read.
+    """
+    head = bundle.heads[0]
+    spec = HeadSpec(head.taxonomy, LABEL, head.start)
+    labelled = table[table["label"].isin(head.taxonomy.labels) & (table["label"] != UNKNOWN)]
+    channels = 1 if bundle.crop.grey else 3
+    faces = load_faces(
+        labelled.assign(part="all"), CropFolder.read(images), "all", (spec,), channels
+    )
+    logits = compute_logits(bundle, faces)[:, head.start : head.stop]
+    probabilities = log_softmax(logits.astype(np.float64) / head.temperature, axis=1)
+    labels = dict(zip(labelled["path"], labelled["label"], strict=True))
+    wanted = [head.taxonomy.labels.index(labels[path]) for path in faces.paths]
+    losses = -probabilities[np.arange(len(wanted)), wanted]
+    return dict(zip(faces.paths, losses.tolist(), strict=True))
+
+
+def write_review(found: list[Suspicion], images: Path, out: Path, most: int) -> None:
+    """suspicious.csv with all, review.html with the ``most`` worst of each reason.
+
+    The page shows the crops where they lie, and writes the list for ``--exclude`` of those that are
+    ticked. Raises ConfigError when ``out`` is the image folder.
+    """
+    if out.resolve() == images.resolve():
+        raise ConfigError(f"--out {out}: is the image folder; name another.")
+    columns = ["file", "label", "reason", "value"]
+    rows = [(each.path, each.label, each.reason, each.value) for each in found]
+    write_manifest(pd.DataFrame(rows, columns=columns), out / TABLE)
+    sheets = []
+    for reason, title in REASONS.items():
+        chosen = [each for each in found if each.reason == reason]
+        if chosen:
+            sheets.append({"title": title, "count": len(chosen), "crops": chosen[:most]})
+    places = {each.path: _link(images, each.path, out) for each in found}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    page = environment.get_template(SHEETS).render(sheets=sheets, places=places)
+    temporary = out / f"{SHEETS}.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(out / SHEETS)
+
+
+def _measure_distance(table: pd.DataFrame) -> NDArray[np.float64]:
+    """From the photo's centre to the face's, as a share of the way to the border."""
+    left, top, right, bottom = table[BOX].to_numpy(dtype=np.float64).T
+    across = np.abs((left + right) / table["width"].to_numpy() - 1)
+    down = np.abs((top + bottom) / table["height"].to_numpy() - 1)
+    furthest: NDArray[np.float64] = np.maximum(across, down)
+    return furthest
+
+
+def _link(images: Path, path: str, out: Path) -> str:
+    """Relative, so that the folders can be moved together."""
+    place = os.path.relpath(images.resolve() / path, out.resolve())
+    return quote(Path(place).as_posix())
