@@ -155,7 +155,7 @@ def evaluate(
     part: Annotated[str, typer.Option(help="Of the manifest; FER2013's is PublicTest.")] = "test",
     detector: Annotated[
         str, typer.Option(help="Whose framing of the faces to measure: mtcnn, haar, or none.")
-    ] = "mtcnn",
+    ] = "none",
     photos: Annotated[
         Path | None,
         typer.Option(help="Photos to read from detection on: a folder with manifest.csv."),
@@ -175,6 +175,8 @@ def evaluate(
 
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
+    if photos and detector == "none":
+        raise ConfigError("--photos: faces must be found in them; add --detector mtcnn or haar.")
     loaded = load_bundle(bundle)
     finder = build_detector(detector)
     read = measure_photos(loaded, finder, photos, get_taxonomy(taxonomy)) if photos else None
@@ -187,7 +189,7 @@ def evaluate(
         command += f" --part {part}"
     if photos:
         command += f" --photos {photos.name if photos.is_absolute() else photos}"
-    if detector != "mtcnn":
+    if detector != "none":
         command += f" --detector {detector}"
     write_card(
         loaded,

@@ -284,11 +284,11 @@ def test_the_pipeline_ends_in_a_bundle_that_reads_photos(work: Work, tmp_path: P
     assert [head.taxonomy.name for head in bundle.heads] == ["korean5"]
     assert (bundle.crop.margin, bundle.crop.size, bundle.crop.grey) == (0.1, 48, True)
 
-    call("training", "evaluate", "--bundle", run / "bundle", *data, "--detector", "none")
+    call("training", "evaluate", "--bundle", run / "bundle", *data)
     card = (run / "bundle" / CARD).read_text("utf-8")
     assert "| part test of parts.csv, single crop |" in card
     assert f"| {counts['test']} |" in card
-    assert "--manifest MANIFEST --images IMAGES --part test --detector none`" in card
+    assert "--manifest MANIFEST --images IMAGES --part test`" in card
 
     photo = next(path for path in (work.folder / "photos" / "기쁨").glob("*.jpg"))
     result = call("kfer", "predict", photo, "--model", run / "bundle")
