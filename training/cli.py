@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kfer.errors import KferError
+from training.cli_bundle import bundle_app
 from training.cli_data import data_app
-from training.cli_explain import explain_app
 from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app)
-app.add_typer(explain_app)
+app.add_typer(bundle_app)
 
 DataOption = Annotated[
     Path | None,

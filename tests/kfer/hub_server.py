@@ -1,22 +1,27 @@
-"""A real HTTP server on the loopback: the download part of the Hugging Face Hub's protocol.
+"""A real HTTP server on the loopback: the Hugging Face Hub's protocol, downloads and uploads.
 
 It answers the four questions that ``huggingface_hub`` asks to bring a snapshot: what a revision is
 (``/api/models/ID/revision/REV``), what files it has (``/api/models/ID/tree/COMMIT``), what one file
 is (``HEAD /ID/resolve/COMMIT/FILE``) and its bytes (``GET``, whole or from an offset), with the
-Hub's headers and error codes. It keeps a list of what was asked, and misbehaves on request.
+Hub's headers and error codes. An upload makes a repository (``POST /api/repos/create``), has the
+card checked (``/api/validate-yaml``), asks which way its files should go (``.../preupload/REV``:
+all of them in the commit itself) and commits (``.../commit/REV``); it needs the server's token. The
+server keeps a list of what was asked, and misbehaves on request.
 """
 
+import base64
 import hashlib
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -72,6 +77,11 @@ class Request:
     token: str | None
 
 
+def keep(_: str, content: bytes) -> bytes:
+    """An upload is stored as it came."""
+    return content
+
+
 @dataclass
 class HubServer:
     """The repositories served, the faults to come, and what was asked so far."""
@@ -80,6 +90,8 @@ class HubServer:
     faults: dict[str, list[Fault]] = field(default_factory=dict)  # path's last part -> next answers
     requests: list[Request] = field(default_factory=list)
     url: str = ""
+    upload_token: str = "may write"
+    spoil: Callable[[str, bytes], bytes] = keep
     stopping: threading.Event = field(default_factory=threading.Event)
     _listener: "_Listener | None" = None
     _thread: threading.Thread | None = None
@@ -177,6 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test output clean."""
 
@@ -206,6 +221,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, parts: list[str], token: str | None, fault: Fault | None) -> None:
         match parts:
+            case ["api", "repos", "create"]:
+                self._create(json.loads(self._read_body()), token)
+            case ["api", "validate-yaml"]:  # the card's front matter
+                self._read_body()
+                self._send_json({"errors": [], "warnings": []})
+            case ["api", "models", _, _, "preupload", _]:
+                files = json.loads(self._read_body())["files"]
+                answer = [
+                    {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for file in files
+                ]
+                self._send_json({"files": answer})
+            case ["api", "models", owner, name, "commit", revision]:
+                self._commit(f"{owner}/{name}", revision, token)
             case ["api", "models", owner, name, "revision", revision]:
                 snapshot = self._find_snapshot(f"{owner}/{name}", revision, token)
                 self._send_json(_describe(f"{owner}/{name}", snapshot))
@@ -220,6 +249,45 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_file(snapshot, "/".join(filename), fault)
             case _:
                 raise _RefusedError(HTTPStatus.NOT_FOUND, None, "no such page")
+
+    def _read_body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        body = b""  # in chunks, each after its length
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _check_token(self, token: str | None) -> None:
+        if token != self.server.hub.upload_token:
+            raise _RefusedError(HTTPStatus.UNAUTHORIZED, None, "Invalid username or password.")
+
+    def _create(self, wanted: dict[str, Any], token: str | None) -> None:
+        self._check_token(token)
+        model = f"{wanted['organization']}/{wanted['name']}"
+        hub = self.server.hub
+        repository = Repository(
+            {"main": Snapshot("0" * 40, {})}, private=wanted.get("visibility") == "private"
+        )
+        hub.repositories.setdefault(model, repository)
+        self._send_json({"url": f"{hub.url}/{model}", "id": model, "name": model})
+
+    def _commit(self, model: str, revision: str, token: str | None) -> None:
+        self._check_token(token)
+        hub = self.server.hub
+        lines = [json.loads(line) for line in self._read_body().splitlines()]
+        files = dict(hub.repositories[model].revisions[revision].files)
+        for line in lines:
+            if line["key"] == "file":
+                path = line["value"]["path"]
+                files[path] = hub.spoil(path, base64.b64decode(line["value"]["content"]))
+        contents = b"".join(files[name] for name in sorted(files))
+        commit = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
+        hub.repositories[model].revisions[revision] = Snapshot(commit, files)
+        url = f"{hub.url}/{model}/commit/{commit}"
+        self._send_json({"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
 
     def _find_snapshot(self, model: str, revision: str, token: str | None) -> Snapshot:
         repository = self.server.hub.repositories.get(model)

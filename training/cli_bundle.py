@@ -1,4 +1,4 @@
-"""``python -m training explain``"""
+"""``python -m training explain`` and ``publish``: what becomes of a trained bundle."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +8,10 @@ import typer
 from training.cli_data import ManifestOption
 from training.errors import ConfigError
 
-explain_app = typer.Typer()
+bundle_app = typer.Typer()
 
 
-@explain_app.command()
+@bundle_app.command()
 def explain(
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option(help="Folder of the tables.")],
@@ -69,3 +69,29 @@ def explain(
     typer.echo(describe(surrogate))
     if len(known) < len(table):
         typer.echo(f"{len(table) - len(known)} pictures have no action units", err=True)
+
+
+@bundle_app.command()
+def publish(
+    bundle: Annotated[Path, typer.Option(help="The bundle, with the card that evaluate wrote.")],
+    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hugging Face Hub.")],
+    out: Annotated[Path, typer.Option(help="Folder for what goes up.")],
+    license: Annotated[str, typer.Option(help="The Hub's name of the licence.")] = "mit",
+    data_terms: Annotated[
+        str | None, typer.Option(help="On what terms the data may be used, for the card.")
+    ] = None,
+    private: Annotated[bool, typer.Option(help="For your eyes only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
+) -> None:
+    """Put a bundle on the Hugging Face Hub and read it back; without --yes, only show it."""
+    from kfer.bundle import load_bundle
+    from training.publish import compare, prepare, push
+
+    publication = prepare(load_bundle(bundle), out, repo, license, data_terms, private)
+    typer.echo(publication.describe())
+    if not yes:
+        typer.echo("nothing was sent; add --yes to do it", err=True)
+        return
+    commit = push(publication)
+    difference = compare(publication, commit)
+    typer.echo(f"hf-hub:{repo}@{commit}: comes back, logits differ by {difference:g} at most")

@@ -1,0 +1,134 @@
+"""A bundle -> the Hugging Face Hub, and back: what comes down must answer as what went up."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from PIL import Image
+
+from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
+from kfer.classifier import Classifier
+from kfer.hub import HUB_PREFIX
+from kfer.recognizer import locate_bundle
+from training.errors import ConfigError, DataError, TrainingError
+from training.export import FILES, check_target
+
+TOLERANCE = 1e-6  # of every logit, between the folder and what the Hub gives back
+_LICENSE = re.compile(r"^license: .*$", re.MULTILINE)
+# What the Hub knows of; "other" needs a text of one's own on the card.
+LICENSES = (
+    "mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0", "other",
+)  # fmt: skip
+_UNSTATED = "state them here before\nthe model is published."
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A folder that is ready to go up, and where to."""
+
+    folder: Path
+    repository: str
+    license: str
+    private: bool
+
+    def describe(self) -> str:
+        """What would happen, in lines."""
+        lines = [
+            f"{path.name:20} {path.stat().st_size:>12,} bytes"
+            for path in sorted(self.folder.iterdir())
+        ]
+        visible = "private" if self.private else "public"
+        return "\n".join(
+            [f"{HUB_PREFIX}{self.repository} ({visible}, licence {self.license})", *lines]
+        )
+
+
+def prepare(
+    bundle: Bundle, folder: Path, repository: str, license: str, terms: str | None, private: bool
+) -> Publication:
+    """A fresh copy of the bundle in ``folder``, its card with the licence and the data's terms.
+
+    Raises ConfigError for a licence or a name that the Hub does not know, or a folder that holds
+    anything but a bundle; DataError for a bundle whose card is missing, of other weights, or
+    silent on the terms of its data.
+    """
+    if license not in LICENSES:
+        raise ConfigError(f"--license {license}: unknown; choose one of {', '.join(LICENSES)}.")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
+        raise ConfigError(f"--repo {repository}: must be OWNER/NAME, as on the Hub.")
+    check_target(folder)
+    card = _check_card(bundle)
+    if _UNSTATED in card:
+        if not terms:
+            raise DataError(
+                f"{bundle.folder / CARD}: does not say on what terms its data may be used; add "
+                "--data-terms TEXT."
+            )
+        card = card.replace(_UNSTATED, terms.strip())
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in FILES:
+        if (bundle.folder / name).exists():
+            shutil.copyfile(bundle.folder / name, folder / name)
+    card = _LICENSE.sub(f"license: {license}", card, count=1)
+    card = card.replace(f"local-dir:models/{bundle.name}", f"hf-hub:{repository}")
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return Publication(folder, repository, license, private)
+
+
+def push(publication: Publication) -> str:
+    """Upload in one commit; returns its id. Raises TrainingError when the Hub does not take it."""
+    api = HfApi()
+    try:
+        api.create_repo(publication.repository, private=publication.private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=publication.repository,
+            folder_path=publication.folder,
+            allow_patterns=list(FILES),
+            commit_message=f"KFER bundle {hash_file(publication.folder / WEIGHTS)[:12]}",
+        )
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        raise TrainingError(
+            f"--repo {publication.repository}: the Hub did not take it ({error}). Log in by "
+            "`hf auth login`, or set HF_TOKEN, and start the same command again."
+        ) from error
+    return str(commit.oid)
+
+
+def compare(publication: Publication, commit: str) -> float:
+    """The largest difference of any logit between the folder and what the Hub gives back.
+
+    Raises TrainingError where it is above TOLERANCE, HubError where nothing comes back.
+    """
+    ours = load_bundle(publication.folder)
+    theirs = locate_bundle(f"{HUB_PREFIX}{publication.repository}@{commit}")
+    rng = np.random.default_rng(0)
+    side = ours.crop.size
+    shape = (8, side, side) if ours.crop.grey else (8, side, side, 3)
+    crops = [Image.fromarray(each) for each in rng.integers(0, 256, shape, dtype=np.uint8)]
+    answers = [Classifier(bundle).compute_logits(crops).numpy() for bundle in (ours, theirs)]
+    difference = float(np.abs(answers[0] - answers[1]).max())
+    if difference > TOLERANCE:
+        raise TrainingError(
+            f"--repo {publication.repository}: what comes back differs by {difference:g} in a "
+            f"logit; at most {TOLERANCE:g} is allowed. The upload is not to be trusted."
+        )
+    return difference
+
+
+def _check_card(bundle: Bundle) -> str:
+    path = bundle.folder / CARD
+    if not path.exists():
+        raise DataError(f"{path}: is missing; run `training evaluate` first, which writes it.")
+    card = path.read_text(encoding="utf-8")
+    if hash_file(bundle.folder / WEIGHTS) not in card:
+        raise DataError(f"{path}: is the card of other weights; run `training evaluate` again.")
+    if not _LICENSE.search(card) or not (bundle.folder / CONFIG).exists():
+        raise DataError(f"{path}: has no licence field; run `training evaluate` again.")
+    return card
