@@ -71,8 +71,9 @@ def votes(
     """Read labels in any layout into a manifest; three annotators become a majority, or UNKNOWN."""
     from kfer.labels import get_taxonomy
     from training.manifest import write_manifest
-    from training.sources.aihub import PERSON, Refused, read_json, read_tsv, write_refused
+    from training.sources.aihub import PERSON, read_json, read_tsv, write_refused
     from training.sources.folders import read_folders
+    from training.sources.tsv import Refused
 
     if layout not in LAYOUTS:
         raise ConfigError(f"--layout {layout}: unknown; allowed are {', '.join(LAYOUTS)}.")

@@ -3,7 +3,6 @@
 A file that is there is not fetched again; one that is under way has another name until it is whole.
 """
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,7 +12,14 @@ from pathlib import Path
 
 import urllib3
 
-from training.sources.aihub import Refused, check_name, place, read_rows, write_refused
+from training.sources.aihub import (
+    TSV_COLUMNS,
+    clean_names,
+    find_name_problems,
+    place,
+    write_refused,
+)
+from training.sources.tsv import Refused, read_lines
 
 RETRIES = urllib3.Retry(
     total=5,
@@ -62,24 +68,22 @@ def read_wanted(path: Path) -> tuple[list[Wanted], list[Refused]]:
 
     Raises DataError when the file is neither.
     """
+    lines = read_lines(path, TSV_COLUMNS, ("name", "url"))
+    table = lines.table
+    names = clean_names(table["name"].combine_chunks())
+    problems = find_name_problems(names)
     wanted: list[Wanted] = []
-    refused: list[Refused] = []
-    seen: set[str] = set()
-    for line, row in read_rows(path):
-        try:
-            if isinstance(row, str):
-                raise ValueError(row)
-            name, url = check_name(row["name"]), row["url"].strip()
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"url {url!r} does not begin with http:// or https://")
-            if name in seen:
-                raise ValueError(f"{name} was named before")
-        except ValueError as error:
-            refused.append(Refused(path.name, line, str(error)))
-            continue
-        seen.add(name)
-        wanted.append(Wanted(url, place(name), row))
-    return wanted, refused
+    refused = list(lines.refused)
+    rows = zip(table.to_pylist(), place(names).to_pylist(), problems, lines.numbers, strict=True)
+    for row, where, problem, number in rows:
+        url = row["url"].strip()
+        if not problem and not url.startswith(("http://", "https://")):
+            problem = f"url {url!r} does not begin with http:// or https://"
+        if problem:
+            refused.append(Refused(path.name, int(number), problem))
+        else:
+            wanted.append(Wanted(url, where, row))
+    return wanted, sorted(refused, key=lambda each: each.line)
 
 
 def download(
@@ -160,10 +164,8 @@ def _write_failed(failed: list[Fetched], log: Path) -> None:
         log.unlink(missing_ok=True)
         return
     columns = [name for name in failed[0].wanted.row if name != "error"] + ["error"]
+    fields = [{**each.wanted.row, "error": each.error or ""} for each in failed]
+    rows = [columns, *([row[name] for name in columns] for row in fields)]
     temporary = log.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        for each in failed:
-            writer.writerow({**each.wanted.row, "error": each.error})
+    temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
     temporary.replace(log)

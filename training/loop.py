@@ -90,7 +90,7 @@ def train(
     check_teaching(config, teachers is not None)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    run = _Run(config, len(faces), device, start, teachers)
+    run = Run(config, len(faces), device, start, teachers)
     targets = build_targets(config, faces)
     settings = json.loads(config.to_json())
     last, best = out / "last.pt", out / "best.pt"
@@ -161,7 +161,7 @@ def blend(targets: Sequence[Tensor], taught: Sequence[Tensor], share: float) -> 
     ]
 
 
-class _Run:
+class Run:
     """The mutable state of a run: network, averaged network and optimiser."""
 
     def __init__(

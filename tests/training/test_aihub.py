@@ -10,7 +10,8 @@ import pytest
 
 from training.errors import DataError
 from training.manifest import BOX, UNKNOWN, read_manifest, write_manifest
-from training.sources.aihub import AIHUB7, TSV_COLUMNS, Refused, read_json, read_tsv
+from training.sources.aihub import AIHUB7, TSV_COLUMNS, read_json, read_tsv
+from training.sources.tsv import Refused
 
 NAME = "0a1b2c3d4e5f_여_20_{}_실외_{}.jpg"
 HAPPY, HURT = NAME.format("기쁨", 1), NAME.format("상처", 2)

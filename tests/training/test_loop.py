@@ -195,14 +195,14 @@ def test_the_average_is_that_of_every_step_batch_statistics_included(
 ) -> None:
     names = ("fc.weight", "bn1.weight", "bn1.running_mean", "bn1.running_var")
     steps: list[dict[str, Tensor]] = []
-    step = loop._Run._step
+    step = loop.Run._step
 
-    def remember(self: loop._Run, *batch: Tensor) -> Tensor:
+    def remember(self: loop.Run, *batch: Tensor) -> Tensor:
         loss = step(self, *batch)
         steps.append({name: self.model.state_dict()[name].double() for name in names})
         return loss
 
-    monkeypatch.setattr(loop._Run, "_step", remember)
+    monkeypatch.setattr(loop.Run, "_step", remember)
     run(replace(CONFIG, ema_decay=0.6), tmp_path)
     state = load(tmp_path / "last.pt")
     assert len(steps) == state["updates"] == 3 * (56 // 16)
@@ -297,15 +297,15 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
-    step = loop._Run._step
+    step = loop.Run._step
 
-    def remember(self: loop._Run, *batch: Tensor) -> Tensor:
+    def remember(self: loop.Run, *batch: Tensor) -> Tensor:
         groups = {group["lr"] for group in self.optimizer.param_groups}
         rates.append(groups.pop())
         assert not groups  # weights with and without decay go at the same rate
         return step(self, *batch)
 
-    monkeypatch.setattr(loop._Run, "_step", remember)
+    monkeypatch.setattr(loop.Run, "_step", remember)
     faces = build_faces(4)  # 28: two steps of 14
     config = replace(CONFIG, epochs=6, warmup_epochs=2, learning_rate=0.1, batch_size=14)
     epochs = run(config, tmp_path, faces)

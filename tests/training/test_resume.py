@@ -155,16 +155,16 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(
 def test_weights_that_the_last_step_spoiled_are_not_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = loop._Run._step
+    step = loop.Run._step
 
-    def overflow(self: loop._Run, *batch: Tensor) -> Tensor:
+    def overflow(self: loop.Run, *batch: Tensor) -> Tensor:
         loss = step(self, *batch)
         if self.updates == STEPS:
             with torch.no_grad():
                 self.model.get_parameter("conv1.weight").view(-1)[0] = float("inf")
         return loss
 
-    monkeypatch.setattr(loop._Run, "_step", overflow)
+    monkeypatch.setattr(loop.Run, "_step", overflow)
     message = r"diverged in epoch 1 \(mean loss 3\.\d+\); nothing was saved. Lower learning_rate "
     with pytest.raises(DivergedError, match=message + r"\(now 0.002\).* another --out"):
         run(CONFIG, tmp_path)
