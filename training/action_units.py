@@ -1,5 +1,6 @@
 """Tables of action units: OpenFace 2's output, or any CSV with a column per unit."""
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -7,12 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from kfer.labels import TAXONOMIES
 from training.errors import DataError
-from training.manifest import UNKNOWN, normalize
+from training.manifest import UNKNOWN, match_names, normalize
 
 # OpenFace 2: AU01_r is an intensity of 0 to 5, AU01_c presence; others write AU1 or AU01.
 _UNIT = re.compile(r"^AU0*(\d+)(_r)?$")
 _NAMES = ("path", "filename", "file", "image")
+_ENGLISH = {
+    label: english
+    for taxonomy in reversed(TAXONOMIES.values())
+    for label, english in zip(taxonomy.labels, taxonomy.english, strict=True)
+}
 CONFIDENCE = 0.7  # below it OpenFace's landmarks are too unsure to believe in
 OUTPUT = "processed"  # OpenFace's own name for the folder of its results
 IMAGE = "algebr/openface:latest"  # the container that OpenFace's documentation names
@@ -35,11 +42,12 @@ def read_units(path: Path, flag: str = "--units") -> pd.DataFrame:
 def lay_out(table: pd.DataFrame, images: Path, folder: Path) -> int:
     """One folder per emotion with copies of its pictures, as OpenFace reads them; how many.
 
-    The copies' names are the rows' numbers: OpenFace takes no Korean ones on every system.
+    Copies have names of their own, made of the pictures' paths, and folders English ones: OpenFace
+    takes no Korean on every system.
     """
     count = 0
-    for row, path, label in _number(table):
-        target = folder / label / f"{row:07d}{Path(path).suffix.lower()}"
+    for path, label in _list_known(table):
+        target = folder / _ENGLISH.get(label, "other") / f"{_name(path)}{Path(path).suffix.lower()}"
         count += 1
         if target.exists():
             continue
@@ -79,8 +87,8 @@ def merge_openface(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     of, have no row. Raises DataError where there is no CSV at all, or one that cannot be read.
     """
     rows = {}
-    for row, path, _ in _number(table):
-        file = folder / OUTPUT / f"{row:07d}.csv"
+    for path, _ in _list_known(table):
+        file = folder / OUTPUT / f"{_name(path)}.csv"
         if not file.exists():
             continue
         faces = _read_csv(file, "--openface-dir")
@@ -103,9 +111,8 @@ def join_units(table: pd.DataFrame, units: pd.DataFrame) -> tuple[pd.DataFrame, 
     Names are paths of the manifest or the last part of one. Raises DataError where none fits.
     """
     known = table[table["label"] != UNKNOWN]
-    last_parts = known["path"].str.rsplit("/", n=1).str[-1]
-    names = known["path"].where(known["path"].isin(units.index), last_parts)
-    there = names.isin(units.index)
+    names = match_names(known["path"], set(units.index), "--units")
+    there = names != ""
     if not there.any():
         raise DataError(
             f"--units: names no picture of the manifest; it has {units.index[0]}, the manifest "
@@ -115,12 +122,13 @@ def join_units(table: pd.DataFrame, units: pd.DataFrame) -> tuple[pd.DataFrame, 
     return known[there].reset_index(drop=True), joined
 
 
-def _number(table: pd.DataFrame) -> list[tuple[int, str, str]]:
-    return [
-        (row, path, label)
-        for row, (path, label) in enumerate(zip(table["path"], table["label"], strict=True))
-        if label != UNKNOWN
-    ]
+def _list_known(table: pd.DataFrame) -> list[tuple[str, str]]:
+    known = table[table["label"] != UNKNOWN]
+    return list(zip(known["path"], known["label"], strict=True))
+
+
+def _name(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 def _read_csv(path: Path, flag: str) -> pd.DataFrame:

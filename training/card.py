@@ -10,7 +10,7 @@ from kfer.labels import Taxonomy, get_taxonomy
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures
 from training.export import EVALUATION
-from training.origin import find_pretrained, read_training
+from training.origin import find_ancestors, find_pretrained, read_training
 
 _FRONT_MATTER = """---
 license: mit
@@ -227,12 +227,23 @@ took no part in training. A face was found in {_percent(photos.found)};
 
 
 def _describe_origin(bundle: Bundle) -> str:
-    pretrained = ", ".join(f"`{name}`" for name in find_pretrained(read_training(bundle)))
-    if not pretrained:
+    training = read_training(bundle)
+    pretrained = ", ".join(f"`{name}`" for name in find_pretrained(training))
+    ancestors = find_ancestors(training)
+    if not pretrained and not ancestors:
         return "It began with random weights and has seen no other pictures.\n"
-    return f"""It has not learned from these pictures alone: it, or a network that it learned
-from, began with timm's pretrained weights {pretrained} (`in1k`: photographs of ImageNet).
-"""
+    text = ""
+    if ancestors:
+        names = ", ".join(f"`{name}`" for name in ancestors)
+        text = f"It began with the weights of other bundles, or learned from them: {names}.\n"
+        if data := sorted({each for each in ancestors.values() if each}):
+            text += f"They learned from {'; '.join(data)}.\n"
+    if pretrained:
+        text += (
+            "It, or one of them, began with timm's pretrained weights "
+            f"{pretrained}\n(`in1k`: photographs of ImageNet).\n"
+        )
+    return text
 
 
 def _describe_loading(bundle: Bundle) -> str:

@@ -115,6 +115,8 @@ def crop(
     from training.crop import LOG, CropSettings, crop_photos
     from training.manifest import drop_excluded, read_manifest
 
+    if by == "none":
+        raise ConfigError("--by none: faces must be found; choose boxes, mtcnn, haar or yolo.")
     if align and by in ("boxes", "haar"):
         raise ConfigError(f"--align: {by} gives no landmarks to turn by; use --by mtcnn.")
     if margin <= -1:
@@ -127,6 +129,8 @@ def crop(
     typer.echo(f"{len(cropped)} crops in {out}, {failed} photos without one")
     if failed:
         typer.echo(f"why: {out / LOG}", err=True)
+    if not len(cropped):
+        raise typer.Exit(1)
 
 
 @data_app.command()
@@ -160,7 +164,7 @@ def split(
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option(help="Where the manifest with parts or folds goes.")],
     ratios: Annotated[str, typer.Option(help="Of train, validation and test.")] = "80/10/10",
-    folds: Annotated[int | None, typer.Option(help="Instead of parts: folds for crossval.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Instead of parts: so many folds.")] = None,
     by: Annotated[str, typer.Option(help="What stays together: person or image.")] = "person",
     seed: Annotated[int, typer.Option(help="Another one deals out differently.")] = 0,
     cap: Annotated[

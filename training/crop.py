@@ -4,6 +4,7 @@ Every photo goes through kfer.photos and every crop through kfer.faces, as in th
 cannot be read, or show no face, are listed, never deleted. What is done is not done again.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -120,6 +121,8 @@ def cut(job: Job, settings: CropSettings) -> Outcome:
     try:
         _save(crop, job.target)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return Outcome(job.path, error="its name is too long for the crop's")
         raise DataError(f"--out {job.target}: cannot be written ({error.strerror}).") from error
     with Image.open(job.target) as saved:  # as every later stage will read it
         pixels = hashlib.sha256(saved.tobytes()).hexdigest()
@@ -143,9 +146,10 @@ def _find_faces(photo: Photo, job: Job, settings: CropSettings) -> list[Face]:
     if job.box is None:
         return []
     left, top, right, bottom = job.box
-    if not (left < photo.width and top < photo.height and right > 0 and bottom > 0):
+    inside = left < photo.width and top < photo.height and right > 0 and bottom > 0
+    if not inside or max(right - left, bottom - top) > 2 * max(photo.width, photo.height):
         raise PhotoError(
-            f"the box {left:g}, {top:g}, {right:g}, {bottom:g} lies outside of the upright photo's "
+            f"the box {left:g}, {top:g}, {right:g}, {bottom:g} does not fit the upright photo's "
             f"{photo.width} x {photo.height} px"
         )
     return [Face((left, top, right - left, bottom - top), 1.0).scaled(1 / photo.scale)]
@@ -169,7 +173,9 @@ def _check_settings(settings: CropSettings, out: Path) -> None:
     described = settings.describe()
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
-        path.write_text(described, encoding="utf-8")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(described, encoding="utf-8")
+        temporary.replace(path)
     elif path.read_text(encoding="utf-8") != described:
         raise ConfigError(
             f"--out {out}: holds crops of other settings ({path.name} says which); give the same "

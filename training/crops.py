@@ -42,14 +42,21 @@ class CropFolder:
 
 
 def load_faces(
-    table: pd.DataFrame, folder: CropFolder, part: str, heads: Sequence[HeadSpec], channels: int
+    table: pd.DataFrame,
+    folder: CropFolder,
+    part: str,
+    heads: Sequence[HeadSpec],
+    channels: int,
+    source: str = "",
 ) -> FaceSet:
-    """The pictures of one part, grey or in colour as ``channels`` says.
+    """The pictures of one part, grey or in colour as ``channels`` says; ``source`` is the data set.
 
     Pictures of which no head learns anything are left out.
     Raises DataError: the part is empty, a picture cannot be read or has another size than the
     others, or the manifest has no labels or votes for a head.
     """
+    if folder.spec and folder.spec.grey and channels != 1:
+        raise DataError(f"--images {folder.images}: its crops are grey; set in_chans = 1.")
     rows = table[(table["part"] == part) & (table["label"] != UNKNOWN)]
     labels = {head.taxonomy.name: _read_labels(rows, head) for head in heads}
     useful = np.any(
@@ -69,7 +76,7 @@ def load_faces(
         labels={name: each.chosen(useful) for name, each in labels.items()},
         twin_of_held_out=np.zeros(len(rows), dtype=bool),
         crop=CropSpec(spec.margin, size, grey, spec.align),
-        source=f"{len(rows)} pictures of part {part}",
+        source=source,
     )
 
 
@@ -120,5 +127,8 @@ def _read_labels(rows: pd.DataFrame, head: HeadSpec) -> Labels:
     votes = rows[columns].to_numpy(dtype=np.int64)
     others = rows[[each for each in list_vote_columns(rows) if each not in columns]]
     total = votes.sum(axis=1, keepdims=True)
-    truths = find_plurality(votes, others.to_numpy(dtype=np.int64))
-    return Labels((votes / np.maximum(total, 1)).astype(np.float32), truths)
+    rest = others.to_numpy(dtype=np.int64)
+    # Where most annotators say something that the head has no class for, the few teach it nothing.
+    usable = votes.max(axis=1) > rest.max(axis=1, initial=0)
+    shares = np.where(usable[:, None], votes / np.maximum(total, 1), 0).astype(np.float32)
+    return Labels(shares, find_plurality(votes, rest))

@@ -49,14 +49,16 @@ class DataFlags:
         table = drop_excluded(read_manifest(self.manifest, "part"), self.exclude)
         check_disjoint(table, "part", by=IMAGE)
         folder = CropFolder.read(self.images)
-        return [load_faces(table, folder, part, heads, channels) for part in parts]
+        source = f"part train of {self.manifest.name}"
+        return [load_faces(table, folder, part, heads, channels, source) for part in parts]
 
     def find_shared_persons(self) -> str | None:
         """Why figures will flatter: people who stand in several parts of the manifest."""
         if not self.manifest:
             return None
+        table = drop_excluded(read_manifest(self.manifest, "part"), self.exclude)
         try:
-            check_disjoint(read_manifest(self.manifest, "part"), "part", by=PERSON)
+            check_disjoint(table, "part", by=PERSON)
         except DataError as error:
             return f"{error} Figures on them will flatter."
         return None

@@ -11,6 +11,7 @@ from PIL import Image
 
 from kfer.bundle import Bundle
 from kfer.classifier import Classifier
+from kfer.errors import PhotoError
 from kfer.faces import Detector, crop_face, crop_whole, detect_faces
 from kfer.labels import Taxonomy
 from kfer.metrics import Estimate, compute_confusion, estimate_accuracy
@@ -76,7 +77,7 @@ def measure_photos(
 ) -> PhotoFigures:
     """Read the photos of ``folder``, whose manifest.csv says ``filename`` and ``label``.
 
-    Raises DataError for a manifest that cannot be used, PhotoError for a photo that cannot be read.
+    Raises DataError for a manifest that cannot be used, or a photo that cannot be read.
     """
     rows = _read_manifest(folder, taxonomy)
     readings = read_photos(bundle, detector, [folder / name for name, _ in rows], taxonomy)
@@ -94,11 +95,15 @@ def measure_photos(
 def read_photos(
     bundle: Bundle, detector: Detector | None, photos: Sequence[Path], taxonomy: Taxonomy
 ) -> list[PhotoReading]:
-    """What the app says of each photo's largest face. Raises PhotoError."""
+    """What the app says of each photo's largest face. Raises DataError for one that is damaged."""
     classifier = Classifier(bundle)
     readings = []
     for path in photos:
-        analysis = analyze(load_photo(path), classifier, detector, taxonomy)
+        try:
+            photo = load_photo(path)
+        except PhotoError as error:
+            raise DataError(f"{path}: {error}") from error
+        analysis = analyze(photo, classifier, detector, taxonomy)
         largest = max(analysis.readings, key=lambda reading: reading.face.area)
         readings.append(PhotoReading(largest.prediction.label, not analysis.whole))
     return readings

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import urllib3
 
+from training.errors import DataError
 from training.sources.aihub import (
     TSV_COLUMNS,
     clean_names,
@@ -83,6 +84,10 @@ def read_wanted(path: Path) -> tuple[list[Wanted], list[Refused]]:
             refused.append(Refused(path.name, int(number), problem))
         else:
             wanted.append(Wanted(url, where, row))
+    if not wanted:
+        raise DataError(
+            f"--input {path}: names no file that can be fetched; is it a TSV of AI Hub?"
+        )
     return wanted, sorted(refused, key=lambda each: each.line)
 
 
@@ -134,9 +139,9 @@ def fetch_all(wanted: Sequence[Wanted], out: Path, workers: int) -> Iterator[Fet
 
 def _fetch(pool: urllib3.PoolManager, wanted: Wanted, out: Path) -> Fetched:
     target = out / wanted.path
-    if target.exists():
-        return Fetched(wanted, new=False)
     try:
+        if target.exists():
+            return Fetched(wanted, new=False)
         # Whole into memory: a body that ends early is then an error that is tried again.
         response = pool.request("GET", wanted.url)
         if response.status != 200:

@@ -87,11 +87,15 @@ def explain_network(
     detector: str,
     seed: int,
 ) -> Surrogate:
-    """A surrogate of what the network answers. Raises DataError, PhotoError or DetectorError."""
+    """A surrogate of what the network answers. Raises DataError or DetectorError."""
     photos = [images / path for path in table["path"]]
     readings = read_photos(bundle, build_detector(detector), photos, taxonomy)
     answers = np.array([reading.label for reading in readings], dtype=object)
-    return fit_surrogate(intensities, answers, _find_persons(table), taxonomy, "network", seed)
+    persons = _find_persons(table)
+    # What the network answers on too few people cannot be explained; the rest can.
+    often = [each for each in set(answers) if len(set(persons[answers == each])) >= FOLDS]
+    kept = np.isin(answers, often)
+    return fit_surrogate(intensities[kept], answers[kept], persons[kept], taxonomy, "network", seed)
 
 
 def write_explanation(

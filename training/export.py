@@ -49,7 +49,8 @@ def check_target(folder: Path) -> None:
     """Raises ConfigError where a bundle would take the place of something else."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--bundle {folder}: is a file; name a folder.")
-    foreign = sorted({path.name for path in folder.glob("*")} - set(FILES))
+    left_over = {Path(name).with_suffix(".tmp").name for name in FILES}  # of a killed run
+    foreign = sorted({path.name for path in folder.glob("*")} - set(FILES) - left_over)
     if foreign:
         raise ConfigError(
             f"--bundle {folder}: holds what belongs to no bundle ({', '.join(foreign[:5])}) and is "

@@ -48,6 +48,9 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
             f"--manifest {path}: has no column {', '.join(missing)}; it has "
             f"{', '.join(map(str, table.columns))}."
         )
+    outside = table["path"][table["path"].str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\\\\", regex=True)]
+    if len(outside):
+        raise DataError(f"--manifest {path}: {outside.iloc[0]} lies outside of the image folder.")
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
         raise DataError(f"--manifest {path}: names {twice.iloc[0]} twice.")
@@ -69,8 +72,8 @@ def list_vote_columns(table: pd.DataFrame) -> list[str]:
 def drop_excluded(table: pd.DataFrame, exclude: Path | None) -> pd.DataFrame:
     """Without the pictures that the first column of ``exclude`` names, a CSV with a header.
 
-    A name may be a path of the manifest or the last part of one. Raises DataError for a file that
-    cannot be read, or that names a picture that is not there.
+    Names of what is not there, or no longer, do no harm, so that one list serves every stage.
+    Raises DataError for a file that cannot be read, or a name that may mean several pictures.
     """
     if exclude is None:
         return table
@@ -79,11 +82,29 @@ def drop_excluded(table: pd.DataFrame, exclude: Path | None) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise DataError(f"--exclude {exclude}: cannot be read as CSV ({error}).") from None
     names = {normalize(name) for name in listed}
-    last_parts = table["path"].str.rsplit("/", n=1).str[-1]
-    unknown = names - set(table["path"]) - set(last_parts)
-    if unknown:
-        raise DataError(
-            f"--exclude {exclude}: names {len(unknown)} pictures that are not in the manifest, "
-            f"the first is {min(unknown)}."
-        )
-    return table[~(table["path"].isin(names) | last_parts.isin(names))].reset_index(drop=True)
+    named = match_names(table["path"], names, "--exclude") != ""
+    return table[~named].reset_index(drop=True)
+
+
+def match_names(paths: pd.Series, names: set[str], flag: str) -> pd.Series:
+    """For each path the one of ``names`` that means it, or "".
+
+    A name is the whole path, or the last part of a single one; a crop also answers to its photo's.
+    Raises DataError for a last part that several paths share.
+    """
+    composed = paths.map(normalize)
+    photos = composed.str.removesuffix(".jpg")
+    matched = pd.Series("", index=paths.index, dtype="str")
+    for whole in (photos, composed):
+        matched = matched.mask(whole.isin(names), whole)
+    free = names - set(matched)
+    for whole in (composed, photos):
+        last = whole.str.rsplit("/", n=1).str[-1]
+        meant = last.isin(free) & (matched == "")
+        several = last[meant][last[meant].duplicated()]
+        if len(several):
+            raise DataError(
+                f"{flag}: {several.iloc[0]} may be several pictures; name its folder too."
+            )
+        matched = matched.mask(meant, last)
+    return matched

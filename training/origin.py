@@ -19,6 +19,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     return {
         "name": bundle.name,
         "weights_sha256": hash_file(bundle.folder / WEIGHTS),
+        "data": read_training(bundle).get("data"),
         "pretrained": find_pretrained(read_training(bundle)),
     }
 
@@ -40,3 +41,13 @@ def find_pretrained(training: Mapping[str, Any]) -> list[str]:
     for part in training.get("averaged") or ():
         found.update(find_pretrained(part))
     return sorted(found)
+
+
+def find_ancestors(training: Mapping[str, Any]) -> dict[str, str | None]:
+    """The bundles that it began with or learned from, and what data each of them learned."""
+    origin = training.get("origin") or {}
+    bundles = [*origin.get("teachers", ()), origin.get("start")]
+    found = {bundle["name"]: bundle.get("data") for bundle in bundles if bundle}
+    for part in training.get("averaged") or ():
+        found |= find_ancestors(part)
+    return found

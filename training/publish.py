@@ -62,7 +62,7 @@ def prepare(
         raise ConfigError(f"--license {license}: unknown; choose one of {', '.join(LICENSES)}.")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
         raise ConfigError(f"--repo {repository}: must be OWNER/NAME, as on the Hub.")
-    check_target(folder)
+    _check_folder(folder, bundle)
     card = _check_card(bundle)
     if _UNSTATED in card:
         if not terms:
@@ -120,6 +120,17 @@ def compare(publication: Publication, commit: str) -> float:
             f"logit; at most {TOLERANCE:g} is allowed. The upload is not to be trusted."
         )
     return difference
+
+
+def _check_folder(folder: Path, bundle: Bundle) -> None:
+    """Only an earlier copy of this very bundle may be replaced."""
+    check_target(folder)
+    if folder.resolve() == bundle.folder.resolve():
+        raise ConfigError(f"--out {folder}: is the bundle itself; name another folder.")
+    if (folder / WEIGHTS).exists() and hash_file(folder / WEIGHTS) != hash_file(
+        bundle.folder / WEIGHTS
+    ):
+        raise ConfigError(f"--out {folder}: holds another bundle; name another folder.")
 
 
 def _check_card(bundle: Bundle) -> str:

@@ -176,12 +176,14 @@ def _deal(table: pd.DataFrame, folds: int, seed: int, by: str) -> NDArray[np.int
             "choose coarser --ratios or fewer --folds."
         )
     if by == PERSON:
-        return _number(
-            StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
-                labels, labels, groups
-            ),
-            len(table),
-        )
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        try:
+            return _number(splitter.split(labels, labels, groups), len(table))
+        except ValueError as error:
+            raise DataError(
+                f"--manifest: too few pictures for {folds} equal shares ({error}); choose coarser "
+                "--ratios or fewer --folds."
+            ) from None
     # Pictures, or the first of each set of identical ones: thousands of times as fast.
     _, firsts = np.unique(groups, return_index=True)
     rare = pd.Series(labels[firsts]).value_counts()

@@ -96,13 +96,22 @@ def test_photos_without_a_crop_are_listed_and_kept(table: pd.DataFrame, tmp_path
     (images / "text.jpg").write_text("no photo")
     more = pd.DataFrame(
         {
-            "path": ["outside.jpg", "truncated.jpg", "text.jpg", "missing.jpg", "boxless.jpg"],
+            "path": [
+                "outside.jpg",
+                "truncated.jpg",
+                "text.jpg",
+                "missing.jpg",
+                "boxless.jpg",
+                "absurd.jpg",
+            ],
             "label": "기쁨",
             **dict(zip(BOX, (500, 500, 600, 600), strict=True)),
         }
     )
     draw_photo(images / "boxless.jpg")
     more.loc[4, BOX] = np.nan
+    draw_photo(images / "absurd.jpg")
+    more.loc[5, BOX] = (0, 0, 60_000, 60_000)
     before = {path: path.read_bytes() for path in images.rglob("*.jpg")}
     crops = crop(pd.concat([table, more], ignore_index=True), tmp_path)
     assert len(crops) == 3
@@ -110,11 +119,12 @@ def test_photos_without_a_crop_are_listed_and_kept(table: pd.DataFrame, tmp_path
         line.split("\t") for line in (tmp_path / "crops" / LOG).read_text("utf-8").splitlines()
     )
     assert list(log) == more["path"].tolist()
-    assert "lies outside of the upright photo's 200 x 160 px" in log["outside.jpg"]
+    assert "does not fit the upright photo's 200 x 160 px" in log["outside.jpg"]
     assert "damaged or cut short" in log["truncated.jpg"]
     assert "not a photo that can be read" in log["text.jpg"]
     assert "cannot be opened" in log["missing.jpg"]
     assert log["boxless.jpg"] == "no face was found"
+    assert "60000, 60000 does not fit" in log["absurd.jpg"]
     assert {path: path.read_bytes() for path in images.rglob("*.jpg")} == before
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,13 @@ def test_openfaces_files_are_laid_out_and_merged(tmp_path: Path) -> None:
     table = pd.DataFrame({"path": paths, "label": [path.split("/")[0] for path in paths]})
     assert lay_out(table, images, folder) == 4
     laid = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
-    assert laid == {"기쁨/0000000.jpg", "슬픔/0000001.jpg", "슬픔/0000003.png", "슬픔/0000004.jpg"}
+    names = {path: sha256(path.encode()).hexdigest()[:16] for path in paths}
+    assert laid == {
+        f"joy/{names['기쁨/가.jpg']}.jpg",
+        f"sadness/{names['슬픔/나.jpg']}.jpg",
+        f"sadness/{names['슬픔/라.PNG']}.png",
+        f"sadness/{names['슬픔/마.jpg']}.jpg",
+    }
     assert lay_out(table, images, folder) == 4  # nothing to do
     with pytest.raises(DataError, match="holds no face of OpenFace 2 in processed/"):
         merge_openface(table, folder)
@@ -136,17 +143,17 @@ def test_openfaces_files_are_laid_out_and_merged(tmp_path: Path) -> None:
     lines = describe_commands(folder)
     local = [shlex.split(line) for line in lines if line.startswith("FaceLandmarkImg")]
     assert [words[:3] for words in local] == [
-        ["FaceLandmarkImg", "-fdir", str(folder / name)] for name in ("기쁨", "슬픔")
+        ["FaceLandmarkImg", "-fdir", str(folder / name)] for name in ("joy", "sadness")
     ]
     assert all(words[3:] == ["-out_dir", str(folder / "processed"), "-aus"] for words in local)
     container = [shlex.split(line) for line in lines if line.startswith("docker")]
-    assert shlex.split(container[1][-1])[2] == "/faces/슬픔"
+    assert shlex.split(container[1][-1])[2] == "/faces/sadness"
 
     header = " face, confidence, gaze_0_x, AU01_r, AU12_r, AU12_c"
     written = {
-        "0000000": ["0, 0.95, 0.1, 0.50, 3.20, 1"],
-        "0000001": ["0, 0.80, 0.1, 1.00, 0.00, 0", "1, 0.97, 0.1, 2.00, 0.10, 0"],
-        "0000003": ["0, 0.30, 0.1, 4.00, 4.00, 1"],  # OpenFace is not sure of this one
+        names["기쁨/가.jpg"]: ["0, 0.95, 0.1, 0.50, 3.20, 1"],
+        names["슬픔/나.jpg"]: ["0, 0.80, 0.1, 1.00, 0.00, 0", "1, 0.97, 0.1, 2.00, 0.10, 0"],
+        names["슬픔/라.PNG"]: ["0, 0.30, 0.1, 4.00, 4.00, 1"],  # OpenFace is not sure of this one
     }
     (folder / "processed").mkdir()
     for name, rows in written.items():
@@ -156,6 +163,7 @@ def test_openfaces_files_are_laid_out_and_merged(tmp_path: Path) -> None:
         "기쁨/가.jpg": {"AU01": 0.5, "AU12": 3.2},
         "슬픔/나.jpg": {"AU01": 2.0, "AU12": 0.1},
     }
+    assert merge_openface(table.iloc[::-1], folder).sort_index().equals(merged.sort_index())
     known, units = join_units(table, merged)
     assert known["path"].tolist() == ["기쁨/가.jpg", "슬픔/나.jpg"]
     assert units["AU12"].tolist() == [3.2, 0.1]

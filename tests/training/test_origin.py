@@ -17,7 +17,7 @@ from training.dataset import FER7, FERPLUS8
 from training.distill import Teachers, read_start
 from training.export import export_bundle
 from training.loop import train
-from training.origin import describe_origin, find_pretrained, read_training
+from training.origin import describe_origin, find_ancestors, find_pretrained, read_training
 
 NAME = "resnet18.a1_in1k"
 LEARNING = replace(PLAIN, epochs=1, warmup_epochs=0, distillation=0.5)
@@ -64,7 +64,14 @@ def test_pretrained_weights_are_told_of_over_generations(
     for each in (pretrained, student, grandchild, mean):
         assert find_pretrained(read_training(each)) == [NAME], each.name
         card = build_card(each, EVALUATED, TODAY, COMMAND)
-        assert f"began with timm's pretrained weights `{NAME}`" in card
+        assert f"began with timm's pretrained weights\n`{NAME}`" in card.replace(
+            "weights `", "weights\n`"
+        )
+    assert find_ancestors(read_training(mean)) == dict.fromkeys(
+        ("pretrained", "small", "bundle"), "patterns in noise"
+    )
+    told = "or learned from them: `pretrained`, `small`.\nThey learned from patterns in noise."
+    assert told in build_card(student, EVALUATED, TODAY, COMMAND)
 
 
 def test_a_card_says_when_there_is_nothing_else_behind_it(bundle: Bundle) -> None:

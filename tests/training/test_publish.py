@@ -74,6 +74,19 @@ def test_what_is_not_ready_is_refused(small: Bundle, tmp_path: Path) -> None:
     assert not (tmp_path / "fresh").exists()
 
 
+def test_no_other_bundle_is_written_over(small: Bundle, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(MODEL, other)
+    for folder, message in (
+        (small.folder, "is the bundle itself"),
+        (other, "holds another bundle"),
+    ):
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(ConfigError, match=message):
+            prepare(small, folder, REPOSITORY, "mit", "x", False)
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def publish(
     publication: Publication, server: HubServer, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> float:

@@ -1,6 +1,7 @@
 """Who stands in which part, and that nobody stands in two."""
 
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -190,8 +191,13 @@ def test_excluded_pictures_are_named_by_path_or_file(tmp_path: Path) -> None:
     assert len(left) == len(table) - 2
     assert not set(left["path"]) & {"기쁨/000_0.jpg", "기쁨/001_1.jpg"}
     assert drop_excluded(table, None).equals(table)
-    listed.write_text("file\nnobody.jpg\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"names 1 pictures that are not .* first is nobody\.jpg"):
-        drop_excluded(table, listed)
+    assert drop_excluded(left, listed).equals(left)  # the next stage is given the same list
+    crops = table.assign(path=lambda t: t["path"] + ".jpg")
+    assert len(drop_excluded(crops, listed)) == len(table) - 2  # of photos, for crops
+    decomposed = table.assign(path=[normalize("NFD", path) for path in table["path"]])
+    assert len(drop_excluded(decomposed, listed)) == len(table) - 2
+    twice = table.replace({"path": {"기쁨/000_2.jpg": "슬픔/001_1.jpg"}})
+    with pytest.raises(DataError, match=r"001_1\.jpg may be several pictures; name its folder"):
+        drop_excluded(twice, listed)
     with pytest.raises(DataError, match="cannot be read as CSV"):
         drop_excluded(table, tmp_path / "missing.csv")

@@ -7,6 +7,7 @@ only the others are looked at one by one.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,8 @@ def read_tsv(path: Path, person: str = PERSON) -> tuple[pd.DataFrame, list[Refus
         problems,
     )
     manifest, refused = _tabulate(entries, path, person)
+    if manifest.empty:
+        raise DataError(f"--input {path}: holds no row that can be used; is it a TSV of AI Hub?")
     return manifest, sorted(lines.refused + refused, key=lambda each: each.line)
 
 
@@ -187,7 +190,9 @@ def _parse_boxes(drawn: Any) -> list[Box]:
     parsed = []
     for box in boxes:
         left, top, right, bottom = (float(box[corner]) for corner in _CORNERS)
-        if not (left < right and top < bottom):  # false for NaN too
+        if not (
+            left < right < math.inf and -math.inf < left and -math.inf < top < bottom < math.inf
+        ):
             raise ValueError(f"box {left:g}, {top:g}, {right:g}, {bottom:g} is empty")
         parsed.append((left, top, right, bottom))
     return parsed
@@ -210,7 +215,9 @@ def _read_array(path: Path) -> _Entries:
         answers: tuple[str, ...] = ("",) * len(ANNOTATORS)
         drawn: list[Box] = [_NOWHERE] * len(ANNOTATORS)
         try:
-            name = str(entry["filename"])
+            name = entry["filename"]
+            if not isinstance(name, str):
+                raise TypeError(f"filename is {name!r}")
             annotators = [entry[f"annot_{each}"] for each in ANNOTATORS]
             answers = tuple(str(annotator["faceExp"]) for annotator in annotators)
             drawn = _choose([_parse_boxes(annotator) for annotator in annotators])
