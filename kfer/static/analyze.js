@@ -51,7 +51,7 @@
     let stream = null;
     let mode = "photo"; // photo, camera or live
     let ticket = 0; // answers to an older question than the newest are dropped
-    let previous = []; // faces of the last live frame
+    let previous = null; // the last live frame's analysis
     let history = [];
 
     // --- asking the server ---------------------------------------------------------------------
@@ -325,7 +325,7 @@
       stream?.getTracks().forEach((track) => track.stop());
       stream = null;
       video.srcObject = null;
-      previous = [];
+      previous = null;
       history = [];
       showMode("photo");
     }
@@ -370,8 +370,10 @@
     }
 
     function smooth(analysis) {
+      // A frame that was on its way when the model or the labels were changed is of the old ones.
+      const alike = previous?.model === analysis.model && previous?.taxonomy === analysis.taxonomy;
       for (const face of analysis.faces) {
-        const before = previous.find((old) => overlap(old.rect, face.rect) > SAME_FACE);
+        const before = alike && previous.faces.find((old) => overlap(old.rect, face.rect) > SAME_FACE);
         if (before) {
           for (const label of Object.keys(face.probs)) {
             face.probs[label] =
@@ -380,7 +382,7 @@
           face.label = Object.entries(face.probs).reduce((a, b) => (b[1] > a[1] ? b : a))[0];
         }
       }
-      previous = hasNoFace(analysis) ? [] : analysis.faces;
+      previous = hasNoFace(analysis) ? null : analysis;
     }
 
     function drawTimeline(analysis) {
@@ -485,7 +487,7 @@
     setting.model.addEventListener("change", fillTaxonomies);
     for (const select of Object.values(setting)) {
       select.addEventListener("change", () => {
-        previous = []; // other labels, or other faces, than those to come
+        previous = null; // other labels, or other faces, than those to come
         if (mode === "photo" && shown) readPhoto(shown.blob, shown.name);
       });
     }

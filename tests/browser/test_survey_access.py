@@ -12,6 +12,7 @@ from tests.browser.survey_steps import (
     answer_up_to,
     expect_screen,
     get_code,
+    go_to_practice,
     open_tab,
     press_primary,
     wait_until_ready,
@@ -188,10 +189,7 @@ def test_the_keyboard_goes_through_a_trial_in_reading_order(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
     page = open_page(server)
-    open_tab(page)
-    page.locator(".kfer-agree input").check()
-    for _ in range(4):
-        press_primary(page)
+    go_to_practice(page)
     wait_until_ready(page)
     expect(page.locator(".kfer-answers h2")).to_be_focused()
     order = []
