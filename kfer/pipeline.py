@@ -30,6 +30,11 @@ class Analysis:
     readings: tuple[FaceReading, ...]
     whole: bool
 
+    @property
+    def largest(self) -> FaceReading:
+        """That of the face whose box is the largest."""
+        return max(self.readings, key=lambda reading: reading.face.area)
+
 
 def analyze(
     photo: Photo,

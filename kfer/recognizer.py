@@ -70,8 +70,7 @@ class Recognizer:
         answers = []
         for image in images:
             photo = Photo(image, *image.size)
-            readings = analyze(photo, classifier, detector, taxonomy).readings
-            largest = max(readings, key=lambda reading: reading.face.area)
+            largest = analyze(photo, classifier, detector, taxonomy).largest
             probabilities = largest.prediction.probabilities
             answers.append(dict(zip(taxonomy.labels, probabilities, strict=True)))
         return answers

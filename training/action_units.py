@@ -10,6 +10,7 @@ import pandas as pd
 
 from kfer.labels import TAXONOMIES
 from training.errors import DataError
+from training.files import read_csv
 from training.manifest import UNKNOWN, match_names, normalize
 
 # OpenFace 2: AU01_r is an intensity of 0 to 5, AU01_c presence; others write AU1 or AU01.
@@ -27,7 +28,7 @@ IMAGE = "algebr/openface:latest"  # the container that OpenFace's documentation 
 
 def read_units(path: Path, flag: str = "--units") -> pd.DataFrame:
     """The units of every picture, by its name: columns AU01, AU02 ... Raises DataError."""
-    table = _read_csv(path, flag)
+    table = read_csv(path, flag, skipinitialspace=True)
     names = [column for column in _NAMES if column in table]
     if not names:
         raise DataError(f"{flag} {path}: needs a column {' or '.join(_NAMES)}.")
@@ -91,7 +92,8 @@ def merge_openface(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
         file = folder / OUTPUT / f"{_name(path)}.csv"
         if not file.exists():
             continue
-        faces = _read_csv(file, "--openface-dir")
+        # OpenFace sets a blank before every column's name.
+        faces = read_csv(file, "--openface-dir", skipinitialspace=True)
         units = _find_units(faces, file, "--openface-dir")
         if "confidence" in faces:
             faces = faces[faces["confidence"] >= CONFIDENCE].sort_values("confidence")
@@ -129,14 +131,6 @@ def _list_known(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _name(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
-
-
-def _read_csv(path: Path, flag: str) -> pd.DataFrame:
-    try:
-        # OpenFace sets a blank before every column's name.
-        return pd.read_csv(path, skipinitialspace=True)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"{flag} {path}: cannot be read as CSV ({error}).") from None
 
 
 def _find_units(table: pd.DataFrame, path: Path, flag: str) -> pd.DataFrame:

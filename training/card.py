@@ -3,13 +3,13 @@
 import dataclasses
 import json
 from datetime import date
-from pathlib import Path
 
 from kfer.bundle import CARD, Bundle
 from kfer.labels import Taxonomy, get_taxonomy
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures
 from training.export import EVALUATION
+from training.files import replace_text
 from training.origin import find_ancestors, find_pretrained, read_training
 
 _FRONT_MATTER = """---
@@ -76,8 +76,8 @@ def write_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
     """Write README.md and evaluation.json into the bundle's folder."""
     figures = dataclasses.asdict(evaluation)
     text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
-    _replace(bundle.folder / EVALUATION, text + "\n")
-    _replace(bundle.folder / CARD, build_card(bundle, evaluation, today, command))
+    replace_text(bundle.folder / EVALUATION, text + "\n")
+    replace_text(bundle.folder / CARD, build_card(bundle, evaluation, today, command))
 
 
 def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
@@ -264,9 +264,3 @@ all of it.
 
 def _percent(share: float) -> str:
     return f"{share * 100:.2f} %"
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

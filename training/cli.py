@@ -14,7 +14,7 @@ import typer
 
 from kfer.errors import KferError
 from training.cli_bundle import bundle_app
-from training.cli_data import data_app
+from training.cli_data import ExcludeOption, data_app
 from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ DataOption = Annotated[
     typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
 ]
 VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
-ExcludeOption = Annotated[
-    Path | None, typer.Option("--exclude", help="CSV; its first column names what to leave out.")
-]
 CropsOption = Annotated[
     Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
 ]
@@ -73,11 +70,12 @@ def train(
     """Train by a recipe, then write the bundle with its temperatures fitted on validation."""
     from kfer.bundle import load_bundle
     from training.config import load_recipe
-    from training.data import DataFlags, load_training
+    from training.data import DataFlags
     from training.distill import Teachers, read_start
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
+    from training.manifest import TRAIN, VALIDATION
     from training.origin import describe_origin
 
     # What cannot be done is said now, not after hours.
@@ -94,7 +92,7 @@ def train(
     first = load_bundle(start) if start else None
     if shared := flags.find_shared_persons():
         typer.echo(f"warning: {shared}", err=True)
-    faces, validation = load_training(flags, config.head_specs, config.channels)
+    faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)
     typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
     try:
         best = run(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli_data import ManifestOption
+from training.cli_data import ImagesOption, ManifestOption
 from training.errors import ConfigError
 
 bundle_app = typer.Typer()
@@ -24,9 +24,7 @@ def explain(
     prepare: Annotated[
         bool, typer.Option(help="Fill --openface-dir and print the lines that run OpenFace 2.")
     ] = False,
-    images: Annotated[
-        Path, typer.Option(help="The folder that the manifest's paths are in.")
-    ] = Path(),
+    images: ImagesOption = Path(),
     bundle: Annotated[
         Path | None, typer.Option(help="Explain this model's answers instead of the labels.")
     ] = None,

@@ -71,9 +71,9 @@ def votes(
     """Read labels in any layout into a manifest; three annotators become a majority, or UNKNOWN."""
     from kfer.labels import get_taxonomy
     from training.manifest import write_manifest
-    from training.sources.aihub import PERSON, read_json, read_tsv, write_refused
+    from training.sources.aihub import PERSON, read_json, read_tsv
     from training.sources.folders import read_folders
-    from training.sources.tsv import Refused
+    from training.sources.tsv import Refused, write_refused
 
     if layout not in LAYOUTS:
         raise ConfigError(f"--layout {layout}: unknown; allowed are {', '.join(LAYOUTS)}.")
@@ -177,13 +177,17 @@ def split(
     exclude: ExcludeOption = None,
 ) -> None:
     """Deal the pictures out to parts or folds so that no person and no picture is in two."""
-    from training.manifest import drop_excluded, read_manifest, write_manifest
+    from training.manifest import (
+        drop_excluded,
+        extract_persons,
+        read_manifest,
+        write_manifest,
+    )
     from training.splits import (
         IMAGE,
         PERSON,
         balance,
         check_disjoint,
-        find_persons,
         parse_ratios,
         split_folds,
         split_parts,
@@ -197,7 +201,7 @@ def split(
         raise ConfigError("--cap and --undersample: belong to parts; leave out --folds.")
     table = drop_excluded(read_manifest(manifest), exclude)
     if person:
-        table = find_persons(table, person)
+        table["person"] = extract_persons(table["path"], person)
     column = "fold" if folds else "part"
     if folds:
         table = split_folds(table, folds, seed, by)

@@ -22,6 +22,7 @@ from kfer.errors import PhotoError
 from kfer.faces import CropSpec, Detector, Face, build_detector, crop_face, detect_faces
 from kfer.photos import Photo, load_photo
 from training.errors import ConfigError, DataError
+from training.files import replace_text, write_log
 from training.manifest import BOX, write_manifest
 
 BOXES = "boxes"  # by the annotators' boxes; the other ways are names of detectors
@@ -100,7 +101,7 @@ def crop_photos(
         report(outcome)
     outcomes = [done[path] for path in table["path"]]
     failed = [outcome for outcome in outcomes if outcome.error]
-    _write_log(failed, out / LOG)
+    write_log(out / LOG, [f"{outcome.path}\t{outcome.error}" for outcome in failed])
     manifest = _tabulate(table, outcomes)
     write_manifest(manifest, out / MANIFEST)
     return manifest
@@ -173,9 +174,7 @@ def _check_settings(settings: CropSettings, out: Path) -> None:
     described = settings.describe()
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(described, encoding="utf-8")
-        temporary.replace(path)
+        replace_text(path, described)
     elif path.read_text(encoding="utf-8") != described:
         raise ConfigError(
             f"--out {out}: holds crops of other settings ({path.name} says which); give the same "
@@ -252,14 +251,6 @@ def _note(outcome: Outcome, out: Path) -> None:
     with (out / NOTES).open("a", encoding="utf-8") as file:
         # The break comes first: it also ends a line that a killed run left half written.
         file.write("\n" + json.dumps(asdict(outcome), ensure_ascii=False))
-
-
-def _write_log(failed: list[Outcome], log: Path) -> None:
-    if not failed:
-        log.unlink(missing_ok=True)
-        return
-    lines = [f"{outcome.path}\t{outcome.error}\n" for outcome in failed]
-    log.write_text("".join(lines), encoding="utf-8")
 
 
 def _tabulate(table: pd.DataFrame, outcomes: list[Outcome]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from training.crop import SETTINGS
 from training.dataset import FaceSet, Labels
 from training.errors import DataError
 from training.manifest import UNKNOWN, VOTE, list_vote_columns
-from training.votes import find_plurality
+from training.votes import find_plurality, share_out
 
 READERS = 8  # files read at a time; Pillow decodes without holding the others up
 
@@ -125,10 +125,7 @@ def _read_labels(rows: pd.DataFrame, head: HeadSpec) -> Labels:
             f"--manifest: has no column {', '.join(missing)}; head {taxonomy.name}:votes needs it."
         )
     votes = rows[columns].to_numpy(dtype=np.int64)
-    others = rows[[each for each in list_vote_columns(rows) if each not in columns]]
-    total = votes.sum(axis=1, keepdims=True)
-    rest = others.to_numpy(dtype=np.int64)
+    rest = [column for column in list_vote_columns(rows) if column not in columns]
+    others = rows[rest].to_numpy(dtype=np.int64)
     # Where most annotators say something that the head has no class for, the few teach it nothing.
-    usable = votes.max(axis=1) > rest.max(axis=1, initial=0)
-    shares = np.where(usable[:, None], votes / np.maximum(total, 1), 0).astype(np.float32)
-    return Labels(shares, find_plurality(votes, rest))
+    return Labels(share_out(votes, others), find_plurality(votes, others))

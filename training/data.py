@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import pandas as pd
 
 from training.config import HeadSpec
 from training.crops import CropFolder, load_faces
 from training.dataset import FaceSet, build_face_set
 from training.errors import ConfigError, DataError
-from training.manifest import VALIDATION, drop_excluded, read_manifest
+from training.manifest import TRAIN, drop_excluded, read_manifest
 from training.sources.fer2013 import read_fer2013
 from training.splits import IMAGE, PERSON, check_disjoint
 
@@ -35,7 +38,7 @@ class DataFlags:
         )
 
     def load(self, heads: Sequence[HeadSpec], channels: int, *parts: str) -> list[FaceSet]:
-        """The faces of the parts; FER2013's validation part is PublicTest.
+        """The faces of the parts, of checked flags; FER2013's validation part is PublicTest.
 
         Raises DataError, also where identical pictures stand in several parts.
         """
@@ -44,21 +47,23 @@ class DataFlags:
                 raise ConfigError("model_args: FER2013 is grey; set in_chans = 1.")
             pictures = read_fer2013(self.data, self.votes, self.exclude)
             return [build_face_set(self.data, pictures, part) for part in parts]
-        if not (self.manifest and self.images):
-            raise ConfigError("--manifest and --images: both are needed.")
-        table = drop_excluded(read_manifest(self.manifest, "part"), self.exclude)
-        check_disjoint(table, "part", by=IMAGE)
+        assert self.manifest and self.images  # as checked
+        check_disjoint(self._table, "part", by=IMAGE)
         folder = CropFolder.read(self.images)
-        source = f"part train of {self.manifest.name}"
-        return [load_faces(table, folder, part, heads, channels, source) for part in parts]
+        source = self.name(TRAIN)
+        return [load_faces(self._table, folder, part, heads, channels, source) for part in parts]
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        assert self.manifest  # as checked
+        return drop_excluded(read_manifest(self.manifest, "part"), self.exclude)
 
     def find_shared_persons(self) -> str | None:
         """Why figures will flatter: people who stand in several parts of the manifest."""
         if not self.manifest:
             return None
-        table = drop_excluded(read_manifest(self.manifest, "part"), self.exclude)
         try:
-            check_disjoint(table, "part", by=PERSON)
+            check_disjoint(self._table, "part", by=PERSON)
         except DataError as error:
             return f"{error} Figures on them will flatter."
         return None
@@ -75,11 +80,3 @@ class DataFlags:
         if not self.data:
             flags = ["--manifest MANIFEST", "--images IMAGES"]
         return " ".join(flags + (["--exclude EXCLUDE"] if self.exclude else []))
-
-
-def load_training(
-    flags: DataFlags, heads: Sequence[HeadSpec], channels: int
-) -> tuple[FaceSet, FaceSet]:
-    """What to learn from and what to choose by."""
-    faces, validation = flags.load(heads, channels, "train", VALIDATION)
-    return faces, validation

@@ -1,4 +1,4 @@
-"""Manifest -> tensors in memory: pixels, hard fer7 targets, soft ferplus8 targets."""
+"""Faces in memory: pixels, and by label set what is learned and what is measured by."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -104,8 +104,7 @@ def read_photos(
         except PhotoError as error:
             raise DataError(f"{path}: {error}") from error
         analysis = analyze(photo, classifier, detector, taxonomy)
-        largest = max(analysis.readings, key=lambda reading: reading.face.area)
-        readings.append(PhotoReading(largest.prediction.label, not analysis.whole))
+        readings.append(PhotoReading(analysis.largest.prediction.label, not analysis.whole))
     return readings
 
 

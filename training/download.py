@@ -13,14 +13,9 @@ from pathlib import Path
 import urllib3
 
 from training.errors import DataError
-from training.sources.aihub import (
-    TSV_COLUMNS,
-    clean_names,
-    find_name_problems,
-    place,
-    write_refused,
-)
-from training.sources.tsv import Refused, read_lines
+from training.files import write_log
+from training.sources.aihub import TSV_COLUMNS, clean_names, find_name_problems, place
+from training.sources.tsv import Refused, read_lines, write_refused
 
 RETRIES = urllib3.Retry(
     total=5,
@@ -164,13 +159,7 @@ def _write(target: Path, data: bytes) -> None:
 
 
 def _write_failed(failed: list[Fetched], log: Path) -> None:
-    """The failed rows with all their columns and the reason, or no file where none failed."""
-    if not failed:
-        log.unlink(missing_ok=True)
-        return
-    columns = [name for name in failed[0].wanted.row if name != "error"] + ["error"]
-    fields = [{**each.wanted.row, "error": each.error or ""} for each in failed]
-    rows = [columns, *([row[name] for name in columns] for row in fields)]
-    temporary = log.with_suffix(".tmp")
-    temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
-    temporary.replace(log)
+    """The failed rows with all their columns and the reason."""
+    rows = [{**each.wanted.row, "error": each.error or ""} for each in failed]
+    header = [list(row) for row in rows[:1]]
+    write_log(log, ["\t".join(cells) for cells in [*header, *(list(row.values()) for row in rows)]])

@@ -22,6 +22,7 @@ from kfer.labels import Taxonomy
 from training.detection import read_photos
 from training.errors import DataError
 from training.export import EXPLANATION
+from training.files import replace_text
 
 FOLDS = 5
 RESAMPLES = 200
@@ -187,10 +188,8 @@ def fit_surrogate(
 
 def save_surrogate(surrogate: Surrogate, path: Path) -> None:
     """Whole or not at all."""
-    temporary = path.with_suffix(".tmp")
     text = json.dumps(asdict(surrogate), ensure_ascii=False, indent=1)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, text + "\n")
 
 
 def load_surrogate(path: Path) -> Surrogate:

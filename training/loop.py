@@ -23,6 +23,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import LABEL, TrainConfig
 from training.dataset import FaceSet, iterate_batches, to_tensor, transform_faces
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
+from training.files import replace_text
 from training.network import (
     MEAN,
     STD,
@@ -100,7 +101,7 @@ def train(
             f"{best} is missing, though {last.name} stands beside it; bring it back, or name "
             "another --out folder to begin again."
         )
-    _replace_text(out / "config.json", config.to_json())
+    replace_text(out / "config.json", config.to_json())
     _write_history(out / "epochs.csv", history)
     images = transform_faces(validation, build_pretrained_cfg(config))
     pixels = to_tensor(faces.pixels).to(device)
@@ -340,10 +341,4 @@ def _write_history(path: Path, history: list[Epoch]) -> None:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"])
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

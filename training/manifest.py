@@ -13,12 +13,14 @@ Columns, of which a stage adds its own and keeps the others:
 - ``fold``: 0 to k - 1, for cross-validation
 """
 
+import re
 import unicodedata
 from pathlib import Path
 
 import pandas as pd
 
-from training.errors import DataError
+from training.errors import ConfigError, DataError
+from training.files import read_csv
 
 UNKNOWN = "UNKNOWN"  # the label of pictures on which the annotators disagree; never trained on
 VOTE = "vote_"
@@ -34,14 +36,13 @@ def normalize(text: str) -> str:
 
 def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
     """Raises DataError when it cannot be read, lacks a needed column, or names a path twice."""
-    try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values={
-                column: [""] for column in [*BOX, "fold"]
-            },
-        )  # fmt: skip
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"--manifest {path}: cannot be read as CSV ({error}).") from None
+    table = read_csv(
+        path,
+        "--manifest",
+        dtype=dict.fromkeys(_TEXT, "str"),
+        keep_default_na=False,
+        na_values={column: [""] for column in [*BOX, "fold"]},
+    )
     missing = [column for column in ("path", "label", *needed) if column not in table]
     if missing:
         raise DataError(
@@ -77,10 +78,7 @@ def drop_excluded(table: pd.DataFrame, exclude: Path | None) -> pd.DataFrame:
     """
     if exclude is None:
         return table
-    try:
-        listed = pd.read_csv(exclude, usecols=[0], dtype="str").iloc[:, 0].dropna()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"--exclude {exclude}: cannot be read as CSV ({error}).") from None
+    listed = read_csv(exclude, "--exclude", usecols=[0], dtype="str").iloc[:, 0].dropna()
     names = {normalize(name) for name in listed}
     named = match_names(table["path"], names, "--exclude") != ""
     return table[~named].reset_index(drop=True)
@@ -99,7 +97,7 @@ def match_names(paths: pd.Series, names: set[str], flag: str) -> pd.Series:
         matched = matched.mask(whole.isin(names), whole)
     free = names - set(matched)
     for whole in (composed, photos):
-        last = whole.str.rsplit("/", n=1).str[-1]
+        last = _find_last_parts(whole)
         meant = last.isin(free) & (matched == "")
         several = last[meant][last[meant].duplicated()]
         if len(several):
@@ -108,3 +106,22 @@ def match_names(paths: pd.Series, names: set[str], flag: str) -> pd.Series:
             )
         matched = matched.mask(meant, last)
     return matched
+
+
+def extract_persons(paths: pd.Series, pattern: str) -> pd.Series:
+    """The pattern's first group in each file name, or "". Raises ConfigError for a wrong one."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ConfigError(
+            f"--person {pattern}: must be a regular expression with one group ({error})."
+        ) from None
+    if groups != 1:
+        raise ConfigError(
+            f"--person {pattern}: must be a regular expression with one group; it has {groups}."
+        )
+    return _find_last_parts(paths).str.extract(pattern, expand=False).fillna("")
+
+
+def _find_last_parts(paths: pd.Series) -> pd.Series:
+    return paths.str.rsplit("/", n=1).str[-1].astype("str")

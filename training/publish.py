@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
-from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
+from kfer.bundle import CARD, WEIGHTS, Bundle, hash_file, load_bundle
 from kfer.classifier import Classifier
 from kfer.hub import HUB_PREFIX
 from kfer.recognizer import locate_bundle
@@ -140,6 +140,6 @@ def _check_card(bundle: Bundle) -> str:
     card = path.read_text(encoding="utf-8")
     if hash_file(bundle.folder / WEIGHTS) not in card:
         raise DataError(f"{path}: is the card of other weights; run `training evaluate` again.")
-    if not _LICENSE.search(card) or not (bundle.folder / CONFIG).exists():
+    if not _LICENSE.search(card):
         raise DataError(f"{path}: has no licence field; run `training evaluate` again.")
     return card

@@ -17,7 +17,8 @@ from training.config import LABEL, HeadSpec
 from training.crops import CropFolder, load_faces
 from training.errors import ConfigError
 from training.export import compute_logits
-from training.manifest import BOX, UNKNOWN, write_manifest
+from training.files import replace_text
+from training.manifest import BOX, write_manifest
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHEETS, TABLE = "review.html", "suspicious.csv"
@@ -85,16 +86,13 @@ def measure_losses(bundle: Bundle, table: pd.DataFrame, images: Path) -> dict[st
     """
     head = bundle.heads[0]
     spec = HeadSpec(head.taxonomy, LABEL, head.start)
-    labelled = table[table["label"].isin(head.taxonomy.labels) & (table["label"] != UNKNOWN)]
     channels = 1 if bundle.crop.grey else 3
-    faces = load_faces(
-        labelled.assign(part="all"), CropFolder.read(images), "all", (spec,), channels
-    )
+    everything = table.assign(part="all")
+    faces = load_faces(everything, CropFolder.read(images), "all", (spec,), channels)
     logits = compute_logits(bundle, faces)[:, head.start : head.stop]
     probabilities = log_softmax(logits.astype(np.float64) / head.temperature, axis=1)
-    labels = dict(zip(labelled["path"], labelled["label"], strict=True))
-    wanted = [head.taxonomy.labels.index(labels[path]) for path in faces.paths]
-    losses = -probabilities[np.arange(len(wanted)), wanted]
+    truths = faces.labels[head.taxonomy.name].truths
+    losses = -probabilities[np.arange(len(truths)), truths]
     return dict(zip(faces.paths, losses.tolist(), strict=True))
 
 
@@ -117,9 +115,7 @@ def write_review(found: list[Suspicion], images: Path, out: Path, most: int) -> 
     places = {each.path: _link(images, each.path, out) for each in found}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     page = environment.get_template(SHEETS).render(sheets=sheets, places=places)
-    temporary = out / f"{SHEETS}.tmp"
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out / SHEETS)
+    replace_text(out / SHEETS, page)
 
 
 def _measure_distance(table: pd.DataFrame) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ splits by picture, in which nearly every person of the test part is in the train
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -37,20 +36,6 @@ def parse_ratios(text: str) -> dict[str, int]:
             "such as 80/10/10."
         ) from None
     return ratios
-
-
-def find_persons(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """The table with its column ``person``: the pattern's first group in the file name, or "".
-
-    Raises ConfigError for a pattern that is none.
-    """
-    names = table["path"].str.rsplit("/", n=1).str[-1]
-    try:
-        return table.assign(person=names.str.extract(pattern, expand=False).fillna(""))
-    except (re.error, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"--person {pattern}: must be a regular expression with one group ({error})."
-        ) from None
 
 
 def split_parts(
@@ -107,9 +92,7 @@ def check_disjoint(table: pd.DataFrame, column: str, by: str = PERSON) -> None:
     if column not in table:
         raise DataError(f"--manifest: has no column {column}; run `training split` first.")
     placed = table[table[column].notna() & (table[column].astype("str") != "")]
-    for what in (["person"] if by == PERSON else []) + ["pixels"]:
-        if what not in placed:
-            continue
+    for what in _list_ties(placed, by):
         named = placed[placed[what].fillna("") != ""]
         homes = named.groupby(what)[column].nunique()
         crossing = homes.index[homes > 1]
@@ -128,7 +111,6 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
 
     Raises DataError when persons are wanted and not known.
     """
-    columns = [PERSON] if by == PERSON else []
     if by == PERSON:
         unknown = table[PERSON].fillna("") == "" if PERSON in table else pd.Series([True])
         if unknown.any():
@@ -137,12 +119,10 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
                 "person. Give --person, a pattern that finds it in the file names, or split "
                 "--by image, where people of the test part may be in training too."
             )
-    if "pixels" in table:
-        columns.append("pixels")
     rows = np.arange(len(table))
     links: list[NDArray[np.int64]] = []
     nodes = len(table)
-    for column in columns:
+    for column in _list_ties(table, by):
         values = table[column].fillna("").to_numpy()
         codes, names = pd.factorize(values)
         named = values != ""
@@ -155,6 +135,12 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
     _, components = connected_components(graph, directed=False)
     numbered: NDArray[np.int64] = pd.factorize(components[: len(table)])[0].astype(np.int64)
     return numbered
+
+
+def _list_ties(table: pd.DataFrame, by: str) -> list[str]:
+    """The columns whose equal values tie rows together."""
+    ties = [PERSON, "pixels"] if by == PERSON else ["pixels"]
+    return [column for column in ties if column in table]
 
 
 def _find_known(table: pd.DataFrame) -> pd.Series:

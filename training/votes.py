@@ -35,9 +35,13 @@ def soften(emotions: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np
     """
     kept = np.where(emotions > 1, emotions, 0)
     kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, emotions)
-    total = kept.sum(axis=1, keepdims=True)
-    usable = (total[:, 0] > 0) & (emotions.max(axis=1) > others.max(axis=1, initial=0))
-    shares = kept / np.maximum(total, 1)
+    return share_out(kept, others)
+
+
+def share_out(votes: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Shares of the votes in each row; zeros unless one answer has more than each of the others."""
+    usable = votes.max(axis=1) > others.max(axis=1, initial=0)
+    shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
     return np.where(usable[:, None], shares, 0.0).astype(np.float32)
 
 

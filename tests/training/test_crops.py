@@ -119,4 +119,4 @@ def test_identical_pictures_in_two_parts_are_refused_and_people_are_told_of(
     table.loc[[0, 2], "pixels"] = "same"
     write_manifest(table, manifest)
     with pytest.raises(DataError, match="1 values of pixels stand in several of part"):
-        flags.load(SOFT, 1, "train")
+        DataFlags(None, None, manifest, tmp_path, None).load(SOFT, 1, "train")

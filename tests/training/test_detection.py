@@ -10,7 +10,7 @@ from kfer.bundle import Bundle
 from kfer.classifier import Classifier
 from kfer.faces import Face, build_detector, crop_face, crop_whole
 from kfer.labels import get_taxonomy
-from tests.training.synthetic import build_faces, relabel
+from tests.training.synthetic import build_answered, build_faces
 from training import robustness
 from training.detection import ENLARGED, frame_faces, measure_photos
 from training.errors import DataError
@@ -49,9 +49,7 @@ def test_a_found_face_is_cut_by_its_box_and_another_read_whole(bundle: Bundle) -
 def test_a_loss_to_framing_is_counted_among_the_faces_that_were_found(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces = relabel(build_faces(4), "ferplus8", truths=np.repeat(np.arange(7), 4))  # 28 pictures
-    clean = np.eye(7, dtype=np.float32)[faces.labels["fer7"].truths]
-    logits = np.hstack([clean, clean, np.zeros((28, 1), dtype=np.float32)])
+    faces, logits = build_answered()
     framed = logits.copy()
     framed[:3, :7] = np.roll(logits[:3, :7], 1, axis=1)  # wrong in fer7
     found = np.arange(28) >= 1

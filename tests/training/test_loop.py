@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.synthetic import CONFIG, NETWORK, PLAIN, build_faces, relabel
+from tests.training.synthetic import CONFIG, NETWORK, PLAIN, TRAINED, build_faces, relabel
 from training import loop, network
 from training.config import OPTIMIZERS, TrainConfig
 from training.dataset import FaceSet, Labels, iterate_batches, transform_faces
@@ -58,7 +58,7 @@ def compute_accuracies(
 
 def test_a_small_network_learns_its_faces_by_heart(tmp_path: Path) -> None:
     faces = build_faces(8)
-    config = replace(PLAIN, epochs=12, batch_size=8, learning_rate=0.01, ema_decay=0.8)
+    config = replace(TRAINED, epochs=12)
     epochs = run(config, tmp_path, faces, validation=faces)
     # What is left when every answer is right: the raters' own disagreement, 0.9 to 0.1.
     floor = (
@@ -81,7 +81,7 @@ def test_a_head_that_nothing_can_be_learned_of_is_refused(tmp_path: Path) -> Non
 
 def test_one_head_or_several_in_any_order_are_learned(tmp_path: Path) -> None:
     faces = build_faces(8)
-    config = replace(PLAIN, epochs=12, batch_size=8, learning_rate=0.01, ema_decay=0.8)
+    config = replace(TRAINED, epochs=12)
     alone = replace(config, heads=("fer7:votes",), model_args={**NETWORK, "num_classes": 7})
     (*_, last) = run(alone, tmp_path / "alone", faces, validation=faces)
     assert last.accuracies == {"fer7": 1}
@@ -104,13 +104,10 @@ def test_faces_in_colour_are_learned(tmp_path: Path) -> None:
     truths = Labels(np.eye(7, dtype=np.float32)[labels], labels)
     faces = replace(faces, pixels=pixels, labels={"fer7": truths})
     config = replace(
-        PLAIN,
+        TRAINED,
         heads=("fer7:label",),
         model_args={**NETWORK, "in_chans": 3, "num_classes": 7},
         epochs=4,
-        batch_size=8,
-        learning_rate=0.01,
-        ema_decay=0.8,
         jpeg=0.5,
         cutmix=0.5,
     )

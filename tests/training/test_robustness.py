@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kfer.bundle import Bundle
-from tests.training.synthetic import build_faces, relabel
+from tests.training.synthetic import build_answered
 from training import robustness
 from training.augment import compress
 from training.dataset import FaceSet
@@ -52,9 +52,7 @@ def test_a_mark_right_of_the_centre_turns_upwards() -> None:
 def test_losses_are_points_against_the_pictures_as_they_are(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces = relabel(build_faces(4), "ferplus8", truths=np.repeat(np.arange(7), 4))  # 28 pictures
-    clean = np.eye(7, dtype=np.float32)[faces.labels["fer7"].truths]
-    logits = np.hstack([clean, clean, np.zeros((28, 1), dtype=np.float32)])
+    faces, logits = build_answered()
     wrong = np.roll(logits[:, :7], 1, axis=1)
     seen: list[FaceSet] = []
 

@@ -9,11 +9,10 @@ import pytest
 
 from kfer.labels import get_taxonomy
 from training.errors import ConfigError, DataError
-from training.manifest import UNKNOWN, drop_excluded
+from training.manifest import UNKNOWN, drop_excluded, extract_persons
 from training.splits import (
     balance,
     check_disjoint,
-    find_persons,
     group,
     parse_ratios,
     split_folds,
@@ -168,14 +167,15 @@ def test_ratios_are_shares_of_the_parts() -> None:
 
 def test_persons_are_the_first_group_of_a_pattern() -> None:
     table = build_table().drop(columns="person").assign(path=lambda t: "기쁨/" + t["path"])
-    found = find_persons(table, r"^(\d+)_")
-    assert found["person"].tolist() == [path[3:6] for path in table["path"]]
-    known = find_persons(table, r"^(\d+)_[1-9]").query("label != 'UNKNOWN'")
+    found = extract_persons(table["path"], r"^(\d+)_")
+    assert found.tolist() == [path[3:6] for path in table["path"]]
+    most = table.assign(person=extract_persons(table["path"], r"^(\d+)_[1-9]"))
+    known = most.query("label != 'UNKNOWN'")
     with pytest.raises(DataError, match="60 pictures name no person"):
         split_parts(known, RATIOS, 0)
     for wrong in ("(", "[0-9]+", r"(\d)(\d)"):
         with pytest.raises(ConfigError, match="must be a regular expression with one group"):
-            find_persons(table, wrong)
+            extract_persons(table["path"], wrong)
 
 
 def test_a_single_fold_is_refused() -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from kfer.labels import get_taxonomy
 from training.boxes import Box, choose_closest, merge_boxes
 from training.errors import DataError
-from training.manifest import BOX, UNKNOWN, VOTE, normalize
+from training.manifest import BOX, UNKNOWN, VOTE, extract_persons, normalize
 from training.sources.tsv import Refused, read_lines
 from training.votes import count_votes, find_majority
 
@@ -79,10 +79,8 @@ def read_tsv(path: Path, person: str = PERSON) -> tuple[pd.DataFrame, list[Refus
         try:
             several = [_parse_boxes(_load_cell(column[int(row)].as_py())) for column in cells]
             boxes[row] = _choose(several)
-        except (ValueError, TypeError) as error:
-            problems[row] = str(error)
-        except KeyError as error:
-            problems[row] = f"has no {error.args[0]}"
+        except (KeyError, ValueError, TypeError) as error:
+            problems[row] = _describe(error)
     emotions = [_encode(table[f"Task{each}_emotion"].combine_chunks()) for each in ANNOTATORS]
     names = clean_names(table["name"].combine_chunks())
     entries = _Entries(
@@ -138,15 +136,6 @@ def place(names: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(labels, names, "/")
 
 
-def write_refused(refused: Sequence[Refused], log: Path) -> None:
-    """A line for each, or no file where there is none."""
-    if not refused:
-        log.unlink(missing_ok=True)
-        return
-    lines = [f"{each.file}:{each.line}: {each.reason}\n" for each in refused]
-    log.write_text("".join(lines), encoding="utf-8")
-
-
 def _cut_out(cells: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(n, 4) of the cells that hold one box, corners in the order of the first; which they are."""
     boxes = np.full((len(cells), 4), np.nan)
@@ -180,6 +169,10 @@ def _load_cell(text: str) -> Any:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     return json.loads(text.replace('""', '"') if '""' in text else text)
+
+
+def _describe(error: Exception) -> str:
+    return f"has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
 
 
 def _parse_boxes(drawn: Any) -> list[Box]:
@@ -221,10 +214,8 @@ def _read_array(path: Path) -> _Entries:
             annotators = [entry[f"annot_{each}"] for each in ANNOTATORS]
             answers = tuple(str(annotator["faceExp"]) for annotator in annotators)
             drawn = _choose([_parse_boxes(annotator) for annotator in annotators])
-        except KeyError as error:
-            problem = f"has no {error.args[0]}"
-        except (ValueError, TypeError) as error:
-            problem = str(error)
+        except (KeyError, ValueError, TypeError) as error:
+            problem = _describe(error)
         names.append(name)
         emotions.append(answers)
         boxes.append(drawn)
@@ -277,8 +268,7 @@ def _tabulate(entries: _Entries, path: Path, person: str) -> tuple[pd.DataFrame,
     table = pd.DataFrame({"path": pd.Series(place(names).to_pandas(), dtype="str")})
     table["url"] = pd.Series(entries.urls.filter(pa.array(good)).to_pandas(), dtype="str")
     table["label"] = pd.Series(labels[find_majority(counts)], dtype="str")  # -1, the last: UNKNOWN
-    plain = pd.Series(names.to_pandas(), dtype="str")
-    table["person"] = plain.str.extract(person, expand=False).fillna("")
+    table["person"] = extract_persons(table["path"], person)
     for column, label in enumerate(AIHUB7.labels):
         table[VOTE + label] = counts[:, column]
     table[BOX] = merge_boxes(entries.boxes[good])

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kfer.faces import CropSpec
 from training.errors import DataError
+from training.files import read_csv
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS
 
 FOLDERS = {
@@ -91,10 +92,7 @@ def _read_pixels(file: Path) -> np.ndarray:
 
 
 def _read_table(file: Path, flag: str, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{flag} {file}: cannot be read as CSV ({error}).") from None
+    table = read_csv(file, flag)
     missing = [column for column in columns if column not in table]
     if missing:
         raise DataError(f"{flag} {file}: missing column {', '.join(missing)}.")

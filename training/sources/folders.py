@@ -6,7 +6,7 @@ import pandas as pd
 
 from kfer.labels import TAXONOMIES, Taxonomy
 from training.errors import DataError
-from training.manifest import TEST, TRAIN, UNKNOWN, VALIDATION, normalize
+from training.manifest import TEST, TRAIN, UNKNOWN, VALIDATION, extract_persons, normalize
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".heic", ".heif", ".avif", ".tif", ".tiff"}
 # How data sets of this field name their parts.
@@ -64,8 +64,7 @@ def read_folders(root: Path, taxonomy: Taxonomy, person: str | None = None) -> p
             f"--input {root}: has no picture of {', '.join(missing)}; {taxonomy.name} needs all of "
             f"{', '.join(taxonomy.labels)}. Taxonomies: {', '.join(TAXONOMIES)}."
         )
-    names = table["path"].str.rsplit("/", n=1).str[-1]
-    table["person"] = names.str.extract(person, expand=False).fillna("") if person else ""
+    table["person"] = extract_persons(table["path"], person) if person else ""
     return table
 
 

@@ -3,6 +3,7 @@
 A quote that is opened and never closed would otherwise swallow the lines below it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from training.errors import DataError
+from training.files import write_log
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class Refused:
     file: str
     line: int
     reason: str
+
+
+def write_refused(refused: Sequence[Refused], log: Path) -> None:
+    write_log(log, [f"{each.file}:{each.line}: {each.reason}" for each in refused])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""Small files of text: read with an error that names the flag, written whole or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from training.errors import DataError
+
+
+def read_csv(path: Path, flag: str, **options: Any) -> pd.DataFrame:
+    """``options`` are pandas'. Raises DataError, which names the flag and the file."""
+    try:
+        table: pd.DataFrame = pd.read_csv(path, **options)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{flag} {path}: cannot be read as CSV ({error}).") from None
+    return table
+
+
+def replace_text(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_log(path: Path, lines: Sequence[str]) -> None:
+    """What went wrong, a line each; no file where nothing did."""
+    if lines:
+        replace_text(path, "".join(f"{line}\n" for line in lines))
+    else:
+        path.unlink(missing_ok=True)
