@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from training.config import fill_defaults
 from training.errors import CheckpointError
 
 
@@ -29,13 +30,14 @@ def load_checkpoint(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Raises CheckpointError for a damaged file, or one of a run with other settings."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        saved = dict(state["config"])
+        settings = dict(state["config"])
     except Exception as error:  # torch raises a different type for every kind of damage
         raise CheckpointError(
             # Not PyTorch's own words: they advise to unpickle what cannot be trusted.
             f"{path}: not a checkpoint of this program ({type(error).__name__}); move it away or "
             "name another --out folder."
         ) from error
+    saved = fill_defaults(settings)
     changed = sorted(key for key in config if saved.get(key) != config[key])
     if changed:
         raise CheckpointError(

@@ -5,6 +5,7 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.errors import ConfigError, TrainingError
 if TYPE_CHECKING:
     import torch
 
-    from training.loop import Epoch
+    from training.history import Epoch
 
 app = typer.Typer(
     help="Train and measure KFER's models.",
@@ -66,12 +67,19 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="A bundle whose weights to begin with.")
     ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Let torch.compile make the steps faster.")
+    ] = False,
 ) -> None:
-    """Train by a recipe, then write the bundle with its temperatures fitted on validation."""
+    """Train by a recipe, then write the bundle with its temperatures fitted on validation.
+
+    Under torchrun all processes share every batch of the recipe.
+    """
     from kfer.bundle import load_bundle
     from training.config import load_recipe
     from training.data import DataFlags
     from training.distill import Teachers, read_start
+    from training.distributed import join_processes
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
@@ -90,22 +98,27 @@ def train(
     taxonomies = [spec.taxonomy for spec in config.head_specs]
     teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
     first = load_bundle(start) if start else None
-    if shared := flags.find_shared_persons():
-        typer.echo(f"warning: {shared}", err=True)
     faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)
-    typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
-    try:
-        best = run(
-            config, faces, validation, out, chosen, _report,
-            teachers=teachers,
-            start=read_start(first) if first else None,
-            origin=describe_origin(bundles, first),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
-        raise
-    export_bundle(config, best, validation, target)
-    typer.echo(f"bundle written to {target}")
+    with join_processes(chosen) as processes:
+        if processes.first:
+            if shared := flags.find_shared_persons():
+                typer.echo(f"warning: {shared}", err=True)
+            typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
+        try:
+            best = run(
+                config, faces, validation, out, chosen, _report,
+                teachers=teachers,
+                start=read_start(first) if first else None,
+                origin=describe_origin(bundles, first),
+                processes=processes,
+                compiled=compiled,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
+            raise
+        if processes.first:
+            export_bundle(config, best, validation, target)
+            typer.echo(f"bundle written to {target}")
 
 
 @app.command()
@@ -207,7 +220,10 @@ def _choose_device(name: str) -> "torch.device":
         raise ConfigError(f"--device {name}: unknown; allowed are cpu, cuda and auto.")
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: PyTorch sees no GPU here; use cpu or auto.")
-    return torch.device(name)
+    if name == "cpu":
+        return torch.device(name)
+    # torchrun gives every process on a machine a GPU of its own.
+    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _report(epoch: "Epoch") -> None:

@@ -68,8 +68,12 @@ class TrainConfig:
     ``heads`` are the label sets that the network answers, in the order of its outputs, the default
     one last: ``TAXONOMY:label`` learns the manifest's labels, ``TAXONOMY:votes`` its votes.
     The first ``early_epochs`` are shown at ``early_size`` pixels, which costs less where the
-    network has most to learn. The last ``plain_epochs`` do without mixing, erasing, blur, JPEG and
-    noise, so that the network ends on pictures like those it will be shown. ``pretrained`` begins
+    network has most to learn. The last ``plain_epochs`` do without RandAugment, mixing, erasing,
+    blur, JPEG and noise, so that the network ends on pictures like those it will be shown.
+    ``balanced_sampling`` draws as many pictures of every class of the default head;
+    ``class_weights`` weighs the losses instead, in all heads; ``focal_gamma`` is the focal loss's.
+    ``rand_augment`` is timm's way to write it, such as "rand-m9-n2-mstd0.5"; "" is none.
+    ``bf16``: networks compute in bfloat16, weights stay in float32. ``pretrained`` begins
     with timm's own weights of the architecture (``NAME.TAG``). ``distillation`` is the teachers'
     share of the targets. ``mixup`` and ``cutmix`` are the alphas of their Beta distributions;
     ``exposure`` is in stops, up and down; ``blur``, ``jpeg`` and ``erasing`` are shares of the
@@ -83,6 +87,7 @@ class TrainConfig:
     epochs: int
     heads: tuple[str, ...] = DEFAULT_HEADS
     pretrained: bool = False
+    bf16: bool = True
     optimizer: str = "adamw"
     batch_size: int = 128
     learning_rate: float = 2e-3
@@ -95,6 +100,10 @@ class TrainConfig:
     label_smoothing: float = 0.1
     distillation: float = 0.0
     sam_rho: float = 0.0
+    balanced_sampling: bool = False
+    class_weights: bool = False
+    focal_gamma: float = 0.0
+    rand_augment: str = ""
     mixup: float = 0.2
     cutmix: float = 0.0
     rotation: float = 15.0
@@ -124,6 +133,7 @@ class TrainConfig:
             "contrast",
             "noise",
             "sam_rho",
+            "focal_gamma",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("ema_decay", "label_smoothing", "scale"):
@@ -156,12 +166,32 @@ class TrainConfig:
             config = dataclasses.replace(config, input_size=self.early_size)
         if epoch >= self.epochs - self.plain_epochs:
             config = dataclasses.replace(
-                config, mixup=0.0, cutmix=0.0, erasing=0.0, blur=0.0, jpeg=0.0, noise=0.0
+                config,
+                rand_augment="",
+                mixup=0.0,
+                cutmix=0.0,
+                erasing=0.0,
+                blur=0.0,
+                jpeg=0.0,
+                noise=0.0,
             )
         return config
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+
+def fill_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they stand in a file, with those that are younger than it.
+
+    Their defaults change nothing.
+    """
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(TrainConfig)
+        if field.default is not dataclasses.MISSING
+    }
+    return {**json.loads(json.dumps(defaults)), **settings}
 
 
 def build_config(settings: Mapping[str, Any], source: str) -> TrainConfig:

@@ -87,9 +87,17 @@ def build_face_set(data: Path, manifest: pd.DataFrame, part: str) -> FaceSet:
     )
 
 
-def iterate_batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Shuffled indices of full batches; what is left over comes up in another epoch's shuffle."""
-    order = torch.randperm(n, generator=generator)
+def iterate_batches(
+    n: int, batch_size: int, generator: torch.Generator, odds: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Shuffled indices of full batches; what is left over comes up in another epoch's shuffle.
+
+    With ``odds`` (n,) they are drawn with replacement.
+    """
+    if odds is None:
+        order = torch.randperm(n, generator=generator)
+    else:
+        order = torch.multinomial(odds, n, replacement=True, generator=generator)
     for start in range(0, n - batch_size + 1, batch_size):
         yield order[start : start + batch_size]
 

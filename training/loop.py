@@ -1,29 +1,30 @@
 """The training story: faces in memory -> batches -> steps -> EMA -> checkpoint -> best weights."""
 
-import csv
 import dataclasses
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from training.augment import augment, mix
+from training.augment import augment, build_rand_augment, mix
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.config import LABEL, TrainConfig
+from training.config import TrainConfig
 from training.dataset import FaceSet, iterate_batches, to_tensor, transform_faces
+from training.distributed import ALONE, Draws, Processes
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
 from training.files import replace_text
+from training.history import Epoch, History, note_environment
+from training.losses import blend, build_targets, compute_loss, weigh_classes, weigh_pictures
 from training.network import (
     MEAN,
     STD,
@@ -39,29 +40,6 @@ from training.sharpness import move_to_worst
 Teach = Callable[[Tensor], Sequence[Tensor]]  # see distill.Teachers
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to; accuracies of the averaged weights by head, on validation, 0-1."""
-
-    epoch: int
-    loss: float
-    learning_rate: float
-    accuracies: dict[str, float]
-    seconds: float
-
-    @property
-    def score(self) -> float:
-        """What the best checkpoint is chosen by: the mean of all heads' accuracies."""
-        return sum(self.accuracies.values()) / len(self.accuracies)
-
-    def flat(self) -> dict[str, float]:
-        """A row of epochs.csv."""
-        fields = dataclasses.asdict(self)
-        accuracies = fields.pop("accuracies")
-        seconds = fields.pop("seconds")
-        return {**fields, **accuracies, "seconds": seconds}
-
-
 def train(
     config: TrainConfig,
     faces: FaceSet,
@@ -73,14 +51,17 @@ def train(
     teachers: Teach | None = None,
     start: Mapping[str, Tensor] | None = None,
     origin: Mapping[str, Any] | None = None,
+    processes: Processes = ALONE,
+    compiled: bool = False,
 ) -> Path:
     """Train, or go on with the run in ``out``; returns the path of the best weights.
 
     ``teachers`` answer to every batch, and the targets take the share ``config.distillation`` of
     it; ``start`` are weights to begin with; ``origin`` says where both come from, and stays with
-    the weights.
+    the weights. ``compiled``: the network's steps go through ``torch.compile``.
 
-    ``out`` gets config.json, epochs.csv, last.pt (to go on from) and best.pt (averaged weights).
+    ``out`` gets config.json, environment.json, epochs.csv, tensorboard/, last.pt (to go on from)
+    and best.pt (averaged weights), all written by the first of the ``processes``.
     Every epoch draws from a generator seeded by (seed, epoch), so that a resumed run repeats an
     uninterrupted one, wherever that was interrupted.
 
@@ -89,43 +70,86 @@ def train(
     """
     _check_faces(config, faces, validation)
     check_teaching(config, teachers is not None)
-    out.mkdir(parents=True, exist_ok=True)
+    processes.check_batch(config.batch_size)
+    if config.rand_augment:
+        build_rand_augment(config.rand_augment, config.channels)
     torch.manual_seed(config.seed)
-    run = Run(config, len(faces), device, start, teachers)
+    run = Run(config, len(faces), device, start, teachers, processes, compiled)
     targets = build_targets(config, faces)
-    settings = json.loads(config.to_json())
+    beginning = {
+        "config": json.loads(config.to_json()),
+        "data": _hash_faces(faces, targets),
+        "origin": origin,
+    }
     last, best = out / "last.pt", out / "best.pt"
-    history = run.load(load_checkpoint(last, settings), last) if last.exists() else []
-    if history and not best.exists():
+    epochs: list[Epoch] = []
+    if state := processes.broadcast(
+        _read_state(last, best, beginning) if processes.first else None
+    ):
+        epochs = run.load(state, last)
+    history = _open_history(config, out, epochs, device, processes)
+    images = transform_faces(validation, build_pretrained_cfg(config))
+    pixels = to_tensor(faces.pixels).to(device)
+    with history or nullcontext():
+        for epoch in range(len(epochs), config.epochs):
+            started = time.monotonic()
+            loss = run.train_epoch(pixels, targets, epoch)
+            accuracies = _score(run.predict(images), validation, config)
+            seconds = time.monotonic() - started
+            result = Epoch(epoch + 1, loss, run.rate(epoch + 1.0), accuracies, seconds)
+            improved = result.score > max((past.score for past in epochs), default=-1.0)
+            epochs.append(result)
+            if history:
+                if improved:
+                    weights = run.average.state_dict()
+                    save_checkpoint(best, {**beginning, "epoch": epoch + 1, "model": weights})
+                save_checkpoint(last, {**beginning, **run.state(epochs)})
+                history.append(result)
+                report(result)
+    return best
+
+
+def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What to go on from, if anything. Raises CheckpointError."""
+    if not last.exists():
+        return None
+    state = load_checkpoint(last, beginning["config"])
+    for name, what in (("data", "training pictures"), ("origin", "--teacher or --start bundles")):
+        if state.get(name) != beginning[name]:
+            raise CheckpointError(
+                f"{last}: was begun with other {what}; name another --out folder, or give those "
+                "that it was begun with."
+            )
+    if not best.exists():
         raise CheckpointError(
             f"{best} is missing, though {last.name} stands beside it; bring it back, or name "
             "another --out folder to begin again."
         )
+    return state
+
+
+def _hash_faces(faces: FaceSet, targets: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(faces.pixels).data)
+    for target in targets:
+        digest.update(target.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _open_history(
+    config: TrainConfig,
+    out: Path,
+    epochs: Sequence[Epoch],
+    device: torch.device,
+    processes: Processes,
+) -> History | None:
+    """In the process that writes; what the run is goes to its folder."""
+    if not processes.first:
+        return None
+    out.mkdir(parents=True, exist_ok=True)
     replace_text(out / "config.json", config.to_json())
-    _write_history(out / "epochs.csv", history)
-    images = transform_faces(validation, build_pretrained_cfg(config))
-    pixels = to_tensor(faces.pixels).to(device)
-    for epoch in range(len(history), config.epochs):
-        started = time.monotonic()
-        loss = run.train_epoch(pixels, targets, epoch)
-        accuracies = _score(predict_logits(run.average, images, device), validation, config)
-        seconds = time.monotonic() - started
-        result = Epoch(epoch + 1, loss, run.rate(epoch + 1.0), accuracies, seconds)
-        if result.score > max((past.score for past in history), default=-1.0):
-            save_checkpoint(
-                best,
-                {
-                    "config": settings,
-                    "epoch": epoch + 1,
-                    "model": run.average.state_dict(),
-                    "origin": origin,
-                },
-            )
-        history.append(result)
-        save_checkpoint(last, {"config": settings, **run.state(history)})
-        _write_history(out / "epochs.csv", history)
-        report(result)
-    return best
+    if len(epochs) < config.epochs:
+        note_environment(out, device, processes, len(epochs))
+    return History(out, epochs)
 
 
 def check_teaching(config: TrainConfig, taught: bool) -> None:
@@ -137,31 +161,6 @@ def check_teaching(config: TrainConfig, taught: bool) -> None:
         )
 
 
-def build_targets(config: TrainConfig, faces: FaceSet) -> list[Tensor]:
-    """Distributions to learn, (n, classes) for each head; labels are smoothed, votes are not.
-
-    Rows of zeros are pictures of which the head learns nothing: raters saw no emotion, say.
-    """
-    targets = []
-    for spec in config.head_specs:
-        target = torch.from_numpy(faces.labels[spec.taxonomy.name].targets)
-        if spec.source == LABEL:
-            known = target.sum(dim=1, keepdim=True)
-            smoothing = config.label_smoothing
-            target = target * (1 - smoothing) + known * smoothing / target.shape[1]
-        targets.append(target)
-    return targets
-
-
-def blend(targets: Sequence[Tensor], taught: Sequence[Tensor], share: float) -> list[Tensor]:
-    """Targets of which ``share`` is what teachers say; they do not fill missing ones."""
-    # A row sums to less than 1 where a picture without a target is mixed in.
-    return [
-        target.lerp(answer * target.sum(dim=1, keepdim=True), share)
-        for target, answer in zip(targets, taught, strict=True)
-    ]
-
-
 class Run:
     """The mutable state of a run: network, averaged network and optimiser."""
 
@@ -170,12 +169,15 @@ class Run:
         config: TrainConfig,
         n_faces: int,
         device: torch.device,
-        start: Mapping[str, Tensor] | None,
-        teachers: Teach | None,
+        start: Mapping[str, Tensor] | None = None,
+        teachers: Teach | None = None,
+        processes: Processes = ALONE,
+        compiled: bool = False,
     ) -> None:
         self.config = config
         self.teachers = teachers
         self.device = device
+        self.processes = processes
         self.steps_per_epoch = n_faces // config.batch_size
         if self.steps_per_epoch == 0:
             raise ConfigError(
@@ -187,6 +189,8 @@ class Run:
         if start is not None:
             load_start(model, start, config)
         self.model = model.to(device).to(memory_format=torch.channels_last)
+        wrapped = processes.wrap(self.model)
+        self.network = torch.compile(wrapped) if compiled else wrapped
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True)
         self.optimizer = create_optimizer_v2(
             self.model,
@@ -209,30 +213,38 @@ class Run:
         share = (epochs_done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
         return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits of the averaged weights, each process its share of the pictures."""
+        mine = images[self.processes.rank :: self.processes.count]
+        logits = predict_logits(self.average, mine, self.device)
+        return self.processes.gather_rows(logits.to(self.device), len(images)).cpu()
+
     def train_epoch(self, pixels: Tensor, targets: Sequence[Tensor], epoch: int) -> float:
         """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
         config = self.config.at_epoch(epoch)
         seed = config.seed * 100_003 + epoch
-        generator = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)  # dropout takes no generator
+        draws = Draws(torch.Generator().manual_seed(seed), self.processes)
+        # Dropout takes no generator, and no two processes may drop the same.
+        torch.manual_seed(seed + self.processes.rank * 7_919)
         everything = [target.to(self.device) for target in targets]
+        weights = [weigh_classes(target) if config.class_weights else None for target in everything]
+        odds = weigh_pictures(targets[-1]) if config.balanced_sampling else None
+        share = self.processes.find_share(config.batch_size)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        batches = iterate_batches(len(pixels), config.batch_size, generator)
-        for step, chosen in enumerate(batches):
-            chosen = chosen.to(self.device)
-            images = augment(pixels[chosen].float().div_(255), config, generator)
-            images, wanted = mix(
-                images, [target[chosen] for target in everything], config, generator
-            )
+        batches = iterate_batches(len(pixels), config.batch_size, draws.generator, odds)
+        for step, batch in enumerate(batches):
+            chosen = batch[share].to(self.device)
+            images = augment(pixels[chosen].float().div_(255), config, draws)
+            images, wanted = mix(images, [target[chosen] for target in everything], config, draws)
             if self.teachers:
                 wanted = blend(wanted, self.teachers(images), config.distillation)
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss = self._step((images - MEAN) / STD, wanted)
+            loss = self._step((images - MEAN) / STD, wanted, weights)
             total += loss
-        mean = float(total) / self.steps_per_epoch
+        mean = float(self.processes.sum(total)) / self.processes.count / self.steps_per_epoch
         if not (math.isfinite(mean) and self._is_finite()):
             left = "the checkpoint before it still stands" if epoch else "nothing was saved"
             raise DivergedError(
@@ -246,36 +258,40 @@ class Run:
         """The last step can spoil the weights after a loss that was still a number."""
         return all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values())
 
-    def _step(self, images: Tensor, targets: Sequence[Tensor]) -> Tensor:
-        loss = self._backward(images, targets)
-        if self.config.sam_rho:
-            with move_to_worst(self.model, self.config.sam_rho):
-                self._backward(images, targets)
+    def _step(
+        self, images: Tensor, targets: Sequence[Tensor], weights: Sequence[Tensor | None]
+    ) -> Tensor:
+        with self.processes.synchronized():
+            loss = self._backward(images, targets, weights)
+            if self.config.sam_rho:
+                with move_to_worst(self.model, self.config.sam_rho):
+                    self._backward(images, targets, weights)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.updates += 1
         self.ema.update(self.model, step=self.updates)
         return loss
 
-    def _backward(self, images: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    def _backward(
+        self, images: Tensor, targets: Sequence[Tensor], weights: Sequence[Tensor | None]
+    ) -> Tensor:
         """The loss, summed over heads, with its gradients left in the weights."""
         with self._autocast():
-            logits = self.model(images.contiguous(memory_format=torch.channels_last))
+            logits = self.network(images.contiguous(memory_format=torch.channels_last))
         answers = logits.float().split([target.shape[1] for target in targets], dim=1)
-        loss = torch.stack(
-            [
-                F.cross_entropy(answer, target)
-                for answer, target in zip(answers, targets, strict=True)
-            ]
-        ).sum()
+        losses = [
+            compute_loss(answer, target, weight, self.config.focal_gamma)
+            for answer, target, weight in zip(answers, targets, weights, strict=True)
+        ]
+        loss = torch.stack(losses).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss.detach()
 
     def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
-    def state(self, history: list[Epoch]) -> dict[str, Any]:
+    def state(self, history: Sequence[Epoch]) -> dict[str, Any]:
         return {
             "history": [dataclasses.asdict(epoch) for epoch in history],
             "updates": self.updates,
@@ -332,13 +348,3 @@ def _score(logits: Tensor, faces: FaceSet, config: TrainConfig) -> dict[str, flo
         answers = logits[:, spec.start : spec.stop].argmax(1).numpy()
         accuracies[spec.taxonomy.name] = float(np.mean((answers == truths)[counted]))
     return accuracies
-
-
-def _write_history(path: Path, history: list[Epoch]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        rows = [epoch.flat() for epoch in history]
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"])
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)

@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=SIZES[-1], help="answers of the largest study")
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     arguments = parser.parse_args()
-    print_header(ROOT, {"study": f"{IMAGES} images, two models, {Sampler().draws} draws"})
+    print_header({"study": f"{IMAGES} images, two models, {Sampler().draws} draws"})
     reached = True
     for kind in ("sqlite", "postgresql"):
         if arguments.only in (None, kind):

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not pictures:
         print("The folders hold no square picture of a face; see --faces.", file=sys.stderr)
         return 2
-    print_header(ROOT, {"model": classifier.bundle.identity, "repeats": str(options.repeats)})
+    print_header({"model": classifier.bundle.identity, "repeats": str(options.repeats)})
     if options.only in (None, "photos"):
         report_photos(bench_photos(pictures, classifier, options.repeats))
     if options.only in (None, "classifier"):

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,15 +9,17 @@ from pathlib import Path
 
 import torch
 
+from training.history import find_commit
+
 LIBRARIES = ("torch", "timm", "facenet-pytorch", "gradio", "pillow", "numpy")
 
 
-def print_header(root: Path, more: Mapping[str, str]) -> None:
+def print_header(more: Mapping[str, str]) -> None:
     """Without these a figure says little."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     facts = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": find_commit(root) or "unknown",
+        "commit": find_commit() or "unknown",
         "CPU": f"{find_cpu()}, {os.cpu_count()} cores, load before the run {load}",
         "threads": str(torch.get_num_threads()),
         "versions": ", ".join(
@@ -46,17 +47,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         ]
         print("  ".join(cells).rstrip())
     print(flush=True)
-
-
-def find_commit(root: Path) -> str | None:
-    """Short commit, with ``+`` when the working tree differs from it."""
-    commit, status = (
-        subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
-        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
-    )
-    if commit.returncode != 0:
-        return None
-    return commit.stdout.strip() + ("+" if status.stdout else "")
 
 
 def find_cpu() -> str:

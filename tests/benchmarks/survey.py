@@ -101,7 +101,7 @@ class Result:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
-    print_header(ROOT, {"server": "app.py on SQLite, beside the people who answer"})
+    print_header({"server": "app.py on SQLite, beside the people who answer"})
     loads = [load for load in LOADS if options.only is None or load.name in options.only]
     if loads:
         with tempfile.TemporaryDirectory() as folder:

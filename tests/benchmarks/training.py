@@ -30,7 +30,9 @@ from training.augment import augment, mix
 from training.config import TrainConfig, load_recipe
 from training.crop import CropSettings, crop_photos
 from training.dataset import FER7, FERPLUS8, FaceSet, Labels
-from training.loop import Run, build_targets
+from training.distributed import Draws
+from training.loop import Run
+from training.losses import build_targets
 from training.network import MEAN, STD
 from training.sources.aihub import AIHUB7, TSV_COLUMNS, read_tsv
 from training.sources.fer2013 import CROP
@@ -45,7 +47,7 @@ CROP_SIDE = 96
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
-    print_header(ROOT, {"repeats": str(options.repeats)})
+    print_header({"repeats": str(options.repeats)})
     if options.only in (None, "loop"):
         bench_loop(options.repeats, options.device)
     if options.only in (None, "crop"):
@@ -72,17 +74,21 @@ def bench_loop(repeats: int, device: str) -> None:
     config = replace(load_recipe("kfer-default"), distillation=0.0, epochs=2, warmup_epochs=1)
     n = BATCHES * config.batch_size
     chosen = torch.device(device)
-    run = Run(config, n, chosen, None, None)
+    run = Run(config, n, chosen)
     faces = build_noise(n)
     pixels = torch.from_numpy(faces.pixels)[:, None].to(chosen)
     targets = build_targets(config, faces)
     batch = [target[: config.batch_size].to(chosen) for target in targets]
     images = (prepare(pixels, batch, config) - MEAN) / STD
+    alike: list[torch.Tensor | None] = [None, None]  # classes
     rates: dict[str, list[float]] = {"pictures alone": [], "network alone": [], "both": []}
     for _ in range(repeats + 1):  # the first warms up
         for name, work in (
             ("pictures alone", lambda: [prepare(pixels, batch, config) for _ in range(BATCHES)]),
-            ("network alone", lambda: [run._step(images, batch) for _ in range(BATCHES)]),
+            (
+                "network alone",
+                lambda: [run._step(images, batch, alike) for _ in range(BATCHES)],
+            ),
             ("both", lambda: run.train_epoch(pixels, targets, 0)),
         ):
             rates[name].append(n / measure(work, chosen))
@@ -97,9 +103,9 @@ def bench_loop(repeats: int, device: str) -> None:
 
 
 def prepare(pixels: torch.Tensor, targets: list[torch.Tensor], config: TrainConfig) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shown = augment(pixels[: config.batch_size].float().div_(255), config, generator)
-    return mix(shown, targets, config, generator)[0]
+    draws = Draws(torch.Generator().manual_seed(0))
+    shown = augment(pixels[: config.batch_size].float().div_(255), config, draws)
+    return mix(shown, targets, config, draws)[0]
 
 
 def build_noise(n: int) -> FaceSet:

@@ -1,13 +1,17 @@
 """Augmentation: the same by seed, within range, nothing at strength 0, and each part as named."""
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from training.augment import augment, mix
+from training.augment import augment, build_rand_augment, mix
 from training.config import TrainConfig
+from training.distributed import Draws
+from training.errors import ConfigError
 
 STRENGTHS = [
     "rotation", "scale", "translate", "erasing", "contrast", "exposure", "blur", "jpeg", "noise",
@@ -15,7 +19,7 @@ STRENGTHS = [
 ]  # fmt: skip
 
 
-def make_config(input_size: int = 48, **strengths: float) -> TrainConfig:
+def make_config(input_size: int = 48, **strengths: Any) -> TrainConfig:
     """All strengths 0, except those given."""
     settings: dict[str, Any] = {**dict.fromkeys(STRENGTHS, 0.0), **strengths}
     return TrainConfig("test_resnet", {}, input_size, epochs=3, **settings)
@@ -25,8 +29,8 @@ def make_faces(count: int = 16, side: int = 48) -> Tensor:
     return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(4))
 
 
-def seed(value: int) -> torch.Generator:
-    return torch.Generator().manual_seed(value)
+def seed(value: int) -> Draws:
+    return Draws(torch.Generator().manual_seed(value))
 
 
 def distance(first: Tensor, second: Tensor) -> Tensor:
@@ -37,8 +41,9 @@ def distance(first: Tensor, second: Tensor) -> Tensor:
 @pytest.fixture
 def everything() -> TrainConfig:
     return TrainConfig(
-        "test_resnet", {}, input_size=80, epochs=3, exposure=0.5, jpeg=0.3, cutmix=1.0
-    )
+        "test_resnet", {}, input_size=80, epochs=3, exposure=0.5, jpeg=0.3, cutmix=1.0,
+        rand_augment="rand-m9-n2-mstd0.5",
+    )  # fmt: skip
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_gives_others(
@@ -221,10 +226,10 @@ def test_mixup_mixes_pictures_and_targets_by_one_share() -> None:
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixups_shares_follow_the_beta_distribution(alpha: float) -> None:
-    generator, config = seed(3), make_config(mixup=alpha)
+    draws, config = seed(3), make_config(mixup=alpha)
     ones_then_zeros = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
     shares = torch.tensor(
-        [float(mix(ones_then_zeros.clone(), [], config, generator)[0][0]) for _ in range(1500)]
+        [float(mix(ones_then_zeros.clone(), [], config, draws)[0][0]) for _ in range(1500)]
     )
     assert float(shares.mean()) == pytest.approx(0.5, abs=0.04)
     assert float(shares.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
@@ -253,3 +258,29 @@ def test_mixup_and_cutmix_take_turns() -> None:
         images, _ = mix(faces.clone(), [], config, seed(value))
         pasted += bool(((images == faces) | (images == faces.flip(0))).all())
     assert 18 <= pasted <= 42
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_randaugment_edits_every_picture_in_its_own_way(channels: int) -> None:
+    faces = make_faces(40).expand(-1, channels, -1, -1)
+    config = make_config(rand_augment="rand-m9-n2", rotation=0.0)
+    plain, edited = (augment(faces, each, seed(13)) for each in (make_config(), config))
+    assert edited.shape == plain.shape
+    # Two operations of fifteen at random; a few of them change nothing.
+    assert float((edited - plain).abs().amax(dim=(1, 2, 3)).gt(0.05).float().mean()) > 0.6
+    same = augment(faces[:1].expand(40, -1, -1, -1), config, seed(13))
+    assert len({tuple(face.flatten().tolist()) for face in same}) > 20
+
+
+def test_randaugment_leaves_the_global_generators_as_they_were() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    expected = random.Random(1).random(), np.random.RandomState(1).rand()
+    augment(make_faces(), make_config(rand_augment="rand-m9-n2"), seed(1))
+    assert (random.random(), np.random.rand()) == expected
+
+
+@pytest.mark.parametrize("name", ["strong", "rand-m9-x3", "augmix-m3"])
+def test_a_randaugment_that_timm_does_not_know_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"rand_augment: timm cannot read '{name}' .* write it"):
+        build_rand_augment(name, 1)

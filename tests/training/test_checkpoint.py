@@ -127,10 +127,12 @@ def test_other_settings_are_refused_by_their_names(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "last.pt", other)
 
 
-def test_a_setting_that_the_saved_run_did_not_know_is_refused(tmp_path: Path) -> None:
+def test_a_setting_that_is_younger_than_the_file_counts_as_its_default(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", build_state())
-    with pytest.raises(CheckpointError, match=r"other settings \(seed\)"):
-        load_checkpoint(tmp_path / "last.pt", {**CONFIG, "seed": 0})
+    state = load_checkpoint(tmp_path / "last.pt", {**CONFIG, "focal_gamma": 0.0})
+    assert state["epoch"] == build_state()["epoch"]
+    with pytest.raises(CheckpointError, match=r"other settings \(focal_gamma\)"):
+        load_checkpoint(tmp_path / "last.pt", {**CONFIG, "focal_gamma": 2.0})
 
 
 class Bomb:

@@ -18,7 +18,8 @@ from training.dataset import FER7, FERPLUS8, transform_faces
 from training.distill import Teachers, read_start
 from training.errors import ConfigError
 from training.export import compute_logits
-from training.loop import blend, build_targets, check_teaching, train
+from training.loop import check_teaching, train
+from training.losses import blend, build_targets
 from training.network import build_model, build_pretrained_cfg, predict_logits
 
 CPU = torch.device("cpu")

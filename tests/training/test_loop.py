@@ -18,7 +18,7 @@ from training import loop, network
 from training.config import OPTIMIZERS, TrainConfig
 from training.dataset import FaceSet, Labels, iterate_batches, transform_faces
 from training.errors import ConfigError, DataError
-from training.loop import Epoch
+from training.history import Epoch
 from training.network import build_model, build_pretrained_cfg, predict_logits
 
 CPU = torch.device("cpu")
@@ -242,12 +242,14 @@ def test_what_is_saved_beside_the_weights(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best.pt",
         "config.json",
+        "environment.json",
         "epochs.csv",
         "last.pt",
+        "tensorboard",
     ]
     settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert settings == json.loads(CONFIG.to_json())
-    assert load(tmp_path / "best.pt").keys() == {"config", "epoch", "model", "origin"}
+    assert load(tmp_path / "best.pt").keys() == {"config", "data", "epoch", "model", "origin"}
     assert load(tmp_path / "best.pt")["config"] == settings
     with (tmp_path / "epochs.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -276,9 +278,9 @@ def test_each_epoch_has_its_own_order_of_whole_batches(
 ) -> None:
     orders: list[list[int]] = []
 
-    def spy(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    def spy(n: int, batch_size: int, generator: torch.Generator, odds: None) -> Iterator[Tensor]:
         orders.append([])
-        for batch in iterate_batches(n, batch_size, generator):
+        for batch in iterate_batches(n, batch_size, generator, odds):
             assert len(batch) == batch_size
             orders[-1] += batch.tolist()
             yield batch

@@ -17,6 +17,7 @@ from kfer.faces import CropSpec, Face, crop_face, crop_whole
 from tests.training.synthetic import CONFIG, PLAIN, build_faces
 from training.augment import augment
 from training.dataset import transform_faces
+from training.distributed import Draws
 from training.export import compute_logits
 from training.network import MEAN, STD, build_pretrained_cfg
 from training.sources.fer2013 import CROP
@@ -111,7 +112,7 @@ def test_an_unchanged_training_picture_is_the_evaluated_one_but_for_rounding() -
     # Without any augmentation but the mirror; evaluation rounds to whole grey levels in between.
     config = replace(PLAIN, input_size=80)
     pixels = torch.from_numpy(FACES.pixels)[:, None].float() / 255
-    trained = augment(pixels, config, torch.Generator().manual_seed(0))
+    trained = augment(pixels, config, Draws(torch.Generator().manual_seed(0)))
     evaluated = transform_faces(FACES, build_pretrained_cfg(config)) * STD + MEAN
     gaps = [(trained - view).abs().amax(dim=(1, 2, 3)) for view in (evaluated, evaluated.flip(3))]
     assert (torch.minimum(*gaps) < 1 / 255).all()

@@ -10,7 +10,8 @@ from kfer.bundle import load_bundle
 from tests.training.synthetic import build_faces
 from training.config import RECIPES, load_recipe
 from training.export import compute_logits, export_bundle
-from training.loop import Epoch, train
+from training.history import Epoch
+from training.loop import train
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training import loop
 from training.config import TrainConfig
+from training.dataset import FaceSet
 from training.errors import CheckpointError, DivergedError
-from training.loop import Epoch
+from training.history import Epoch, History
 
 CPU = torch.device("cpu")
 # With dropout: the only chance that the loop's own generator does not decide.
@@ -36,6 +37,11 @@ def read_history(out: Path) -> list[dict[str, str]]:
         return [{**row, "seconds": ""} for row in csv.DictReader(file)]
 
 
+def read_files(out: Path) -> dict[str, bytes]:
+    """But for TensorBoard's, which are written anew."""
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
 def fail_at(call: int, target: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
     """``target``, but its n-th call (from 1) raises."""
     calls = 0
@@ -54,8 +60,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     """Bit for bit, but for the seconds that the epochs took."""
     for name in ("last.pt", "best.pt"):
         states = [load(out / name) for out in (one, other)]
-        settings = [state.pop("config") for state in states]
-        assert settings[0] == settings[1]
+        for key in ("config", "data"):
+            first, second = (state.pop(key) for state in states)
+            assert first == second
         for state in states:
             for epoch in state.get("history", ()):
                 epoch["seconds"] = 0
@@ -94,7 +101,7 @@ def test_an_interrupt_after_an_epoch_changes_nothing(tmp_path: Path, uninterrupt
         ("augment", 1),  # before anything was learned
         ("_score", 3),  # trained, but not scored
         ("save_checkpoint", 2 * 3),  # best.pt of the third is saved, last.pt is not
-        ("_write_history", 4 + 1),  # everything is saved but the last line of the table
+        ("append", 4),  # everything is saved but the last line of the table
     ],
 )
 def test_an_interrupt_anywhere_changes_nothing(
@@ -104,8 +111,9 @@ def test_an_interrupt_anywhere_changes_nothing(
         if function == "save_checkpoint":  # every epoch is the best so far
             scores = iter({"fer7": index / 10} for index in range(1, 5))
             patch.setattr(loop, "_score", lambda *_: next(scores))
-        failing = fail_at(call, getattr(loop, function), KeyboardInterrupt())
-        patch.setattr(loop, function, failing)
+        owner = History if function == "append" else loop
+        failing = fail_at(call, getattr(owner, function), KeyboardInterrupt())
+        patch.setattr(owner, function, failing)
         with pytest.raises(KeyboardInterrupt):
             run(DROPOUT, tmp_path)
     if function == "save_checkpoint":
@@ -120,10 +128,10 @@ def test_a_finished_run_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = run(CONFIG, tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = read_files(tmp_path)
     monkeypatch.setattr(loop, "augment", fail_at(1, loop.augment, AssertionError("trained again")))
     assert run(CONFIG, tmp_path) == best == tmp_path / "best.pt"
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert read_files(tmp_path) == before
 
 
 def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(
@@ -184,10 +192,10 @@ def test_another_runs_checkpoint_is_refused_and_kept(
     changes: dict[str, Any], setting: str, tmp_path: Path
 ) -> None:
     run(CONFIG, tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = read_files(tmp_path)
     with pytest.raises(CheckpointError, match=rf"last\.pt: .*other settings \({setting}\); name "):
         run(replace(CONFIG, **changes), tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert read_files(tmp_path) == before
 
 
 def test_a_checkpoint_with_another_networks_weights_is_refused(tmp_path: Path) -> None:
@@ -221,3 +229,21 @@ def test_a_full_disk_ends_the_run_and_the_next_start_goes_on(
     assert not list(tmp_path.glob("*.tmp"))
     run(DROPOUT, tmp_path)
     assert_same_run(tmp_path, uninterrupted)
+
+
+def test_a_run_does_not_go_on_with_other_pictures_or_other_teachers(tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=2)
+    data = build_faces(5), build_faces(2, seed=1)
+
+    def go_on(faces: FaceSet, origin: dict[str, Any]) -> None:
+        loop.train(config, faces, data[1], tmp_path, CPU, lambda _: None, origin=origin)
+
+    origin = {"teachers": [{"name": "one", "weights_sha256": "0" * 64}], "start": None}
+    go_on(data[0], origin)
+    kept = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(CheckpointError, match="was begun with other training pictures; name"):
+        go_on(build_faces(5, seed=2), origin)
+    with pytest.raises(CheckpointError, match="other --teacher or --start bundles; name"):
+        go_on(data[0], {"teachers": [], "start": None})
+    go_on(data[0], origin)
+    assert (tmp_path / "last.pt").read_bytes() == kept
