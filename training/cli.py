@@ -6,6 +6,7 @@
 """
 
 import os
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,6 @@ def train(
     Under torchrun all processes share every batch of the recipe.
     """
     from kfer.bundle import load_bundle
-    from training.config import load_recipe
     from training.data import DataFlags
     from training.distill import Teachers, read_start
     from training.distributed import join_processes
@@ -85,6 +85,7 @@ def train(
     from training.loop import train as run
     from training.manifest import TRAIN, VALIDATION
     from training.origin import describe_origin
+    from training.recipe import load_recipe
 
     # What cannot be done is said now, not after hours.
     config = load_recipe(recipe)
@@ -209,6 +210,49 @@ def evaluate(
         command,
     )
     typer.echo((bundle / CARD).read_text(encoding="utf-8"))
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this one's steps and settings.")] = None,
+) -> None:
+    """List the systems that can be trained, each with the figure to compare with."""
+    from training.recipe import list_recipes, read_recipe
+
+    if name is None:
+        for recipe in list_recipes():
+            network = recipe.config.architecture if recipe.config else "no network"
+            typer.echo(f"{recipe.name:<28}{network}")
+            if recipe.about:
+                typer.echo(f"    {recipe.about.system}: {recipe.about.figure}")
+        return
+    recipe = read_recipe(name)
+    if recipe.about:
+        typer.echo(f"{recipe.about.system}: {recipe.about.figure}\n")
+        for step in recipe.about.steps:
+            typer.echo(f"python -m training {step}")
+        typer.echo()
+    if recipe.config:
+        typer.echo(recipe.config.to_json())
+
+
+@app.command()
+def reproduce(
+    recipe: Annotated[str, typer.Argument(help="A name in training/recipes.")],
+) -> None:
+    """Run all steps of a recipe, in the folder that holds what they name.
+
+    The same command goes on where it was interrupted.
+    """
+    from training.recipe import read_recipe
+
+    about = read_recipe(recipe).about
+    if about is None:
+        raise ConfigError(f"{recipe}: has no steps; `train --recipe {recipe}` trains it.")
+    for number, step in enumerate(about.steps, start=1):
+        typer.echo(f"[{number}/{len(about.steps)}] python -m training {step}")
+        if status := app(shlex.split(step), standalone_mode=False):
+            raise typer.Exit(status)
 
 
 def _choose_device(name: str) -> "torch.device":

@@ -168,10 +168,10 @@ def split(
     by: Annotated[str, typer.Option(help="What stays together: person or image.")] = "person",
     seed: Annotated[int, typer.Option(help="Another one deals out differently.")] = 0,
     cap: Annotated[
-        int | None, typer.Option(min=1, help="At most so many training pictures of each label.")
+        int | None, typer.Option(min=1, help="At most so many pictures of each label to learn.")
     ] = None,
     undersample: Annotated[
-        bool, typer.Option(help="As many of each label in training as of the rarest.")
+        bool, typer.Option(help="As many pictures of each label to learn as of the rarest.")
     ] = False,
     person: PersonOption = None,
     exclude: ExcludeOption = None,
@@ -197,8 +197,6 @@ def split(
         raise ConfigError(f"--by {by}: unknown; allowed are {PERSON} and {IMAGE}.")
     if cap and undersample:
         raise ConfigError("--cap and --undersample: both say how many; give one of them.")
-    if folds and (cap or undersample):
-        raise ConfigError("--cap and --undersample: belong to parts; leave out --folds.")
     table = drop_excluded(read_manifest(manifest), exclude)
     if person:
         table["person"] = extract_persons(table["path"], person)

@@ -70,18 +70,20 @@ def split_folds(table: pd.DataFrame, folds: int, seed: int, by: str = PERSON) ->
 
 
 def balance(table: pd.DataFrame, cap: int | None, seed: int) -> pd.DataFrame:
-    """At most ``cap`` training pictures of each label; None: as many as the rarest label has.
+    """At most ``cap`` pictures of each label to learn from; None: as many as the rarest label has.
 
-    The others stay in the table and belong to no part. The other parts keep their natural mixture.
+    The others stay in the table and belong to no part. Parts that are not learned from keep their
+    natural mixture; of folds all are.
     """
-    training = table[table["part"] == TRAIN]
-    counts = training["label"].value_counts()
+    column = "fold" if "fold" in table else "part"
+    learned = table[table[column].notna() if column == "fold" else table[column] == TRAIN]
+    counts = learned["label"].value_counts()
     most = int(counts.min()) if cap is None else cap
-    shuffled = training.sample(frac=1.0, random_state=seed)
+    shuffled = learned.sample(frac=1.0, random_state=seed)
     surplus = shuffled.index[shuffled.groupby("label").cumcount() >= most]
-    parts = table["part"].copy()
-    parts[surplus] = ""
-    return table.assign(part=parts)
+    dealt = table[column].copy()
+    dealt[surplus] = pd.NA if column == "fold" else ""
+    return table.assign(**{column: dealt})
 
 
 def check_disjoint(table: pd.DataFrame, column: str, by: str = PERSON) -> None:
