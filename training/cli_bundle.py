@@ -81,12 +81,14 @@ def publish(
     private: Annotated[bool, typer.Option(help="For your eyes only.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
 ) -> None:
-    """Put a bundle on the Hugging Face Hub and read it back; without --yes, only show it."""
+    """Make a Hugging Face Hub repository this bundle and read it back; without --yes, only show."""
     from kfer.bundle import load_bundle
-    from training.publish import compare, prepare, push
+    from training.publish import compare, find_surplus, prepare, push
 
     publication = prepare(load_bundle(bundle), out, repo, license, data_terms, private)
     typer.echo(publication.describe())
+    for name in find_surplus(publication):
+        typer.echo(f"{name:20} {'removed':>12}")
     if not yes:
         typer.echo("nothing was sent; add --yes to do it", err=True)
         return
