@@ -32,6 +32,9 @@ def explain(
         str, typer.Option(help="Finds the faces for --bundle; none where pictures are crops.")
     ] = "none",
     taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "aihub7",
+    rendered: Annotated[
+        bool, typer.Option(help="The faces are rendered: page and card say so.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the folds and of the intervals.")] = 0,
 ) -> None:
     """Action units -> emotions: coefficients with intervals, and each picture's contributions."""
@@ -44,6 +47,7 @@ def explain(
         merge_openface,
         read_units,
     )
+    from training.card import update_card
     from training.explain_au import describe, explain_labels, explain_network, write_explanation
     from training.manifest import read_manifest
 
@@ -59,11 +63,13 @@ def explain(
     wanted = get_taxonomy(taxonomy)
     if bundle:
         surrogate = explain_network(
-            load_bundle(bundle), known, intensities, wanted, images, detector, seed
+            load_bundle(bundle), known, intensities, wanted, images, detector, rendered, seed
         )
     else:
-        surrogate = explain_labels(known, intensities, wanted, seed)
+        surrogate = explain_labels(known, intensities, wanted, rendered, seed)
     write_explanation(surrogate, known, intensities, out, bundle)
+    if bundle:
+        update_card(bundle, surrogate)
     typer.echo(describe(surrogate))
     if len(known) < len(table):
         typer.echo(f"{len(table) - len(known)} pictures have no action units", err=True)
