@@ -58,41 +58,38 @@ TEXTS: dict[str, tuple[str, str]] = {
     "taxonomy_korean5": ("한국 5가지 · 어림", "Korean 5 · approximate"),
     "taxonomy_aihub7": ("한국 7가지(AI Hub) · 어림", "Korean 7 (AI Hub) · approximate"),
     "taxonomy_openface6": ("6가지(공포 없음) · 어림", "6, without fear · approximate"),
-    "units_title": (
-        "모델의 답과 함께 가는 얼굴 움직임",
-        "Face movements that go with the model's answers",
-    ),
+    "units_title": ("얼굴 움직임과 모델의 답", "Face movements and answers"),
     "units_scope": (
-        "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. 움직임의 세기를 "
-        "아는 {faces} {pictures}장에 모델이 한 답을 통틀어 회귀로 요약한 거예요. 회귀에 쓰지 않은 "
-        "얼굴에서 이 요약은 {agreement}를 모델과 똑같이 답해요. 늘 가장 흔한 답만 하면 "
-        "{baseline}예요.",
+        "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. {faces} "
+        "{pictures}장에 모델이 한 답을 통틀어 회귀로 요약한 거예요. 회귀에 쓰지 않은 얼굴에서 이 "
+        "요약은 {agreement}를 모델과 똑같이 답해요. 늘 가장 흔한 답만 하면 {baseline}예요.",
         "Not measured in this photo: KFER measures no face movements in photos. This sums up, by "
         "regression, the model's answers to {pictures} {faces} whose movements are known. On faces "
         "left out of the regression, the summary answers as the model does in {agreement}; always "
         "giving the commonest answer would in {baseline}.",
     ),
-    "units_rendered": ("컴퓨터로 만든 얼굴", "rendered faces"),
-    "units_photographed": ("얼굴 사진", "photographed faces"),
+    "units_rendered": ("움직임의 세기를 정해 컴퓨터로 만든 얼굴", "rendered faces"),
+    "units_photographed": ("움직임의 세기를 잰 얼굴 사진", "photographed faces"),
     "units_answer": ("모델의 답", "The model's answer"),
     "units_count": (
         "모델은 그 가운데 {count}장에 이렇게 답했어요.",
         "The model gave this answer to {count} of them.",
     ),
     "units_few": (
-        "모델이 그 가운데 {count}장에만 이렇게 답해서, 무엇이 이 답과 함께 가는지는 알 수 없어요.",
+        "모델이 그 가운데 {count}장에만 이렇게 답해서, 어떤 움직임과 관련 있는지 알 수 없어요.",
         "The model gave this answer to {count} of them only: too few to tell what goes with it.",
     ),
     "units_unit": ("얼굴 움직임 (FACS)", "Action unit (FACS)"),
     "units_coefficient": ("계수, 95 % 구간", "Coefficient, 95 % interval"),
-    "units_for": ("이 답이 더 나와요", "Speaks for this answer"),
-    "units_against": ("이 답이 덜 나와요", "Speaks against it"),
-    "units_unclear": ("어느 쪽인지 확실하지 않아요", "Not clear either way"),
+    "units_for": ("셀수록 이 답이 더 나오는 움직임", "Speak for this answer"),
+    "units_against": ("셀수록 이 답이 덜 나오는 움직임", "Speak against it"),
+    "units_unclear": ("어느 쪽인지 확실하지 않은 움직임", "Not clear either way"),
     "units_how": (
-        "계수는 움직임이 한 단계 세질 때 이 답의 로그 승산이 얼마나 달라지는지예요. 가는 선은 95 % "
-        "구간이고, 그 안에 0이 있으면 어느 쪽인지 확실하지 않아요.",
-        "A coefficient is what one step of a movement adds to the log odds of this answer. The "
-        "thin line is the 95 % interval; where it holds 0, it is not clear either way.",
+        "계수는 움직임이 한 단계 세질 때 다른 답에 견준 이 답의 로그 승산이 얼마나 달라지는지예요. "
+        "가는 선은 95 % 구간이고, 그 안에 0이 있으면 어느 쪽인지 확실하지 않아요.",
+        "A coefficient is what one step of a movement adds to the log odds of this answer against "
+        "the others. The thin line is the 95 % interval; where it holds 0, it is not clear either "
+        "way.",
     ),
     "table": ("표로 보기", "As a table"),
     "download": ("내려받기", "Download"),

@@ -2,7 +2,7 @@
 // the model, not of the photo on the screen.
 (() => {
   const sign = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
-  const percent = (share) => `${(share * 100).toFixed(1)} %`;
+  const percent = (share) => `${(share * 100).toFixed(1)}\u00a0%`;
 
   function make(tag, className, parent) {
     const element = document.createElement(tag);
@@ -35,11 +35,12 @@
       return rows.sort((a, b) => b.coefficient - a.coefficient);
     }
 
-    function drawBar(cell, row, reach) {
-      const place = (value) => `${50 + (value / reach) * 50}%`;
+    function drawBar(cell, row, [least, most]) {
+      const place = (value) => `${((value - least) / (most - least)) * 100}%`;
       const bar = make("i", "kfer-unit-bar", cell);
       bar.setAttribute("aria-hidden", "true");
       const [left, right] = [0, row.coefficient].sort((a, b) => a - b);
+      bar.style.setProperty("--zero", place(0));
       bar.style.setProperty("--from", place(left));
       bar.style.setProperty("--to", place(right));
       bar.style.setProperty("--low", place(row.low));
@@ -48,7 +49,7 @@
       make("s", "", bar);
     }
 
-    function drawRow(body, row, reach) {
+    function drawRow(body, row, range) {
       const line = make("tr", "", body);
       const name = make("th", "", line);
       name.scope = "row";
@@ -56,20 +57,21 @@
       window.kfer.say(make("span", "", name), korean, english);
       make("small", "", name).textContent = row.unit.replace("AU0", "AU");
       const cell = make("div", "", make("td", "", line));
-      drawBar(cell, row, reach);
+      drawBar(cell, row, range);
       const figure = make("span", "", cell);
       make("b", "", figure).textContent = sign(row.coefficient);
-      make("small", "", figure).textContent = ` ${sign(row.low)} … ${sign(row.high)}`;
+      const [low, high] = [sign(row.low), sign(row.high)];
+      window.kfer.say(make("small", "", figure), `${low} ~ ${high}`, `${low} to ${high}`);
     }
 
-    function drawGroup(table, key, rows, reach) {
+    function drawGroup(table, key, rows, range) {
       if (!rows.length) return;
       const body = make("tbody", `kfer-unit-${key}`, table);
       const head = make("th", "", make("tr", "", body));
       head.colSpan = 2;
       head.scope = "rowgroup";
       say(head, `units_${key}`);
-      rows.forEach((row) => drawRow(body, row, reach));
+      rows.forEach((row) => drawRow(body, row, range));
     }
 
     function draw() {
@@ -84,13 +86,12 @@
       section.style.setProperty("--emotion", config.colors[label]);
       if (!known) return;
       const rows = listRows(label);
-      // One scale for all answers, so that their bars compare.
-      const shown = units.explained.map((each) => units.labels.indexOf(each));
-      const reach = Math.max(...shown.flatMap((at) => [...units.low[at], ...units.high[at]])
-        .map(Math.abs));
-      drawGroup(table, "for", rows.filter((row) => row.low > 0), reach);
-      drawGroup(table, "against", rows.filter((row) => row.high < 0).reverse(), reach);
-      drawGroup(table, "unclear", rows.filter((row) => row.low <= 0 && row.high >= 0), reach);
+      // Coefficients too: a skewed interval need not hold its own.
+      const ends = [0, ...rows.flatMap((row) => [row.low, row.coefficient, row.high])];
+      const range = [Math.min(...ends), Math.max(...ends)];
+      drawGroup(table, "for", rows.filter((row) => row.low > 0), range);
+      drawGroup(table, "against", rows.filter((row) => row.high < 0).reverse(), range);
+      drawGroup(table, "unclear", rows.filter((row) => row.low <= 0 && row.high >= 0), range);
     }
 
     function drawScope() {

@@ -231,3 +231,4 @@ def test_our_own_model_is_ready_as_it_is(tmp_path: Path) -> None:
     publication = prepare(load_bundle(MODEL), tmp_path / "fresh", REPOSITORY, "mit", None, True)
     assert publication.describe().startswith(f"hf-hub:{REPOSITORY} (private, licence mit)")
     assert load_bundle(publication.folder).heads == load_bundle(MODEL).heads
+    assert load_bundle(publication.folder).surrogate == load_bundle(MODEL).surrogate
