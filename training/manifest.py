@@ -9,6 +9,7 @@ Columns, of which a stage adds its own and keeps the others:
 - ``person``: who is on it; empty where nobody knows
 - ``left``, ``top``, ``right``, ``bottom``: the face, in pixels of the upright photo; may be empty
 - ``pixels``: sha256 of the decoded pixels
+- ``photo``: of a crop, the same where the upright photos are the same, whatever was cut of them
 - ``part``: train, validation or test; empty for pictures that belong to none
 - ``fold``: 0 to k - 1, for cross-validation
 """
@@ -26,7 +27,7 @@ UNKNOWN = "UNKNOWN"  # the label of pictures on which the annotators disagree; n
 VOTE = "vote_"
 BOX = ["left", "top", "right", "bottom"]
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
-_TEXT = ["path", "url", "label", "person", "pixels", "part"]
+_TEXT = ["path", "url", "label", "person", "pixels", "photo", "part"]
 
 
 def normalize(text: str) -> str:
