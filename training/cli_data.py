@@ -39,18 +39,18 @@ def download(
     out: Annotated[Path, typer.Option(help="Image folder; what is there is not fetched again.")],
     workers: WorkersOption = 16,
 ) -> None:
-    """Fetch the pictures that a TSV names; what failed stands in OUT's two logs."""
+    """Fetch the pictures that a TSV names; what failed, now or before, stands in OUT's two logs."""
     from training.download import DOWNLOAD_LOG, PARSE_LOG, read_wanted
     from training.download import download as run
 
     wanted, refused = read_wanted(source)
     with _progress("download", len(wanted)) as advance:
-        summary = run(wanted, refused, out, workers, lambda _: advance())
+        summary = run(source, wanted, refused, out, workers, lambda _: advance())
     typer.echo(
         f"{summary.fetched} fetched, {summary.present} there before, {summary.failed} failed, "
         f"{summary.malformed} malformed rows"
     )
-    if summary.failed:
+    if (out / DOWNLOAD_LOG).exists():
         typer.echo(f"to try the failed ones again: --input {out / DOWNLOAD_LOG}", err=True)
     if summary.malformed:
         typer.echo(f"malformed rows: {out / PARSE_LOG}", err=True)
