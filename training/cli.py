@@ -68,10 +68,9 @@ def train(
     ] = None,
 ) -> None:
     """Train by a recipe, then write the bundle with its temperatures fitted on validation."""
-    from kfer.bundle import load_bundle
     from training.config import load_recipe
     from training.data import DataFlags
-    from training.distill import Teachers, read_start
+    from training.distill import Teachers, load_parent, read_start
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
@@ -86,10 +85,10 @@ def train(
     check_target(target)
     chosen = _choose_device(device)
     check_teaching(config, bool(teacher))
-    bundles = [load_bundle(folder) for folder in teacher or ()]
+    bundles = [load_parent(folder, "--teacher") for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
     teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
-    first = load_bundle(start) if start else None
+    first = load_parent(start, "--start") if start else None
     if shared := flags.find_shared_persons():
         typer.echo(f"warning: {shared}", err=True)
     faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)

@@ -113,7 +113,7 @@ def extract_persons(paths: pd.Series, pattern: str) -> pd.Series:
     """The pattern's first group in each file name, or "". Raises ConfigError for a wrong one."""
     try:
         groups = re.compile(pattern).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # the last two: absurd numbers
         raise ConfigError(
             f"--person {pattern}: must be a regular expression with one group ({error})."
         ) from None

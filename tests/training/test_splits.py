@@ -177,9 +177,27 @@ def test_persons_are_the_first_group_of_a_pattern() -> None:
     known = most.query("label != 'UNKNOWN'")
     with pytest.raises(DataError, match="60 pictures name no person"):
         split_parts(known, RATIOS, 0)
-    for wrong in ("(", "[0-9]+", r"(\d)(\d)"):
-        with pytest.raises(ConfigError, match="must be a regular expression with one group"):
-            extract_persons(table["path"], wrong)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "(",
+        "[0-9]+",
+        r"(\d)(\d)",
+        "*(a)",
+        r"(\p{L})",
+        "(a)(?i)",
+        "(a{9999999999999})",
+        "(" * 9999,
+    ],
+)
+def test_patterns_that_name_no_person_are_refused(pattern: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^--person .*: must be a regular expression with one gr"
+    ):
+        extract_persons(build_table()["path"], pattern)
 
 
 def test_a_single_fold_is_refused() -> None:
