@@ -14,7 +14,7 @@ import typer
 
 from kfer.errors import KferError
 from training.cli_bundle import bundle_app
-from training.cli_data import ExcludeOption, data_app
+from training.cli_data import ExcludeOption, VotesOption, data_app
 from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
 ]
-VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 CropsOption = Annotated[
     Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
 ]

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer()
 
-LAYOUTS = ("tsv", "json", "folders")
+LAYOUTS = ("tsv", "json", "folders", "fer2013")
 ManifestOption = Annotated[Path, typer.Option("--manifest", help="The table of an earlier stage.")]
 ImagesOption = Annotated[Path, typer.Option("--images", help="The folder that its paths are in.")]
 ExcludeOption = Annotated[
     Path | None,
     typer.Option("--exclude", help="CSV; its first column names what to leave out."),
 ]
+VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 WorkersOption = Annotated[int, typer.Option(min=1, help="How many at once.")]
 PersonOption = Annotated[
     str | None,
@@ -67,11 +68,14 @@ def votes(
     layout: Annotated[str, typer.Option(help=f"One of {', '.join(LAYOUTS)}.")] = "tsv",
     taxonomy: Annotated[str, typer.Option(help="Of class folders.")] = "aihub7",
     person: PersonOption = None,
+    ferplus: VotesOption = None,
+    exclude: ExcludeOption = None,
 ) -> None:
     """Read labels in any layout into a manifest; three annotators become a majority, or UNKNOWN."""
     from kfer.labels import get_taxonomy
-    from training.manifest import write_manifest
+    from training.manifest import drop_excluded, write_manifest
     from training.sources.aihub import PERSON, read_json, read_tsv
+    from training.sources.fer2013 import read_fer2013
     from training.sources.folders import read_folders
     from training.sources.tsv import Refused, write_refused
 
@@ -79,13 +83,19 @@ def votes(
         raise ConfigError(f"--layout {layout}: unknown; allowed are {', '.join(LAYOUTS)}.")
     if layout != "json" and len(source) > 1:
         raise ConfigError(f"--layout {layout}: takes one --input, but got {len(source)}.")
-    if layout == "folders":
+    if (layout == "fer2013") != bool(ferplus):
+        raise ConfigError("--votes: goes with --layout fer2013, which needs it; give both.")
+    refused: list[Refused] = []
+    if ferplus:
+        table = read_fer2013(source[0], ferplus, exclude, "--input")
+    elif layout == "folders":
         table = read_folders(source[0], get_taxonomy(taxonomy), person)
-        refused: list[Refused] = []
     elif layout == "json":
         table, refused = read_json(source, person or PERSON)
     else:
         table, refused = read_tsv(source[0], person or PERSON)
+    if not ferplus:  # FER2013's list also marks pictures that stay
+        table = drop_excluded(table, exclude)
     write_manifest(table, out)
     log = out.with_name("parse.error.log")
     write_refused(refused, log)

@@ -10,6 +10,8 @@ Columns, of which a stage adds its own and keeps the others:
 - ``left``, ``top``, ``right``, ``bottom``: the face, in pixels of the upright photo; may be empty
 - ``pixels``: sha256 of the decoded pixels
 - ``photo``: of a crop, the same where the upright photos are the same, whatever was cut of them
+- ``margin``, ``align``: how a picture that is a crop already frames its face (kfer's CropSpec)
+- ``twin_of_held_out``: whether its copy stands in a data set's secret part
 - ``part``: train, validation or test; empty for pictures that belong to none
 - ``fold``: 0 to k - 1, for cross-validation
 """
