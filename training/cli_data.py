@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer()
 
+ENGINES = ("processes", "ray")
 LAYOUTS = ("tsv", "json", "folders", "fer2013")
 ManifestOption = Annotated[Path, typer.Option("--manifest", help="The table of an earlier stage.")]
 ImagesOption = Annotated[Path, typer.Option("--images", help="The folder that its paths are in.")]
@@ -119,22 +120,34 @@ def crop(
     exclude: ExcludeOption = None,
     weights: Annotated[Path | None, typer.Option(help="YOLO-face's weights.")] = None,
     workers: WorkersOption = 2,
+    engine: Annotated[
+        str, typer.Option(help="processes of this machine, or ray: a Ray cluster's.")
+    ] = "processes",
+    cluster: Annotated[
+        str,
+        typer.Option(envvar="RAY_ADDRESS", help="Ray's address; local: one for this run alone."),
+    ] = "local",
 ) -> None:
     """Cut the face out of every photo; photos without one are listed in OUT/crop.error.log."""
     from kfer.faces import CropSpec
-    from training.crop import LOG, CropSettings, crop_photos
+    from training.cluster import build_ray_engine
+    from training.crop import LOG, CropSettings, crop_photos, run_processes
     from training.manifest import drop_excluded, read_manifest
 
     if by == "none":
         raise ConfigError("--by none: faces must be found; choose boxes, mtcnn, haar or yolo.")
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine {engine}: unknown; allowed are {', '.join(ENGINES)}.")
     if align and by in ("boxes", "haar"):
         raise ConfigError(f"--align: {by} gives no landmarks to turn by; use --by mtcnn.")
     if margin <= -1:
         raise ConfigError(f"--margin: must be above -1, but got {margin:g}.")
     table = drop_excluded(read_manifest(manifest), exclude)
-    settings = CropSettings(by, CropSpec(margin, size, grey, align), weights)
+    spec = CropSpec(margin, size, grey, align)
+    settings = CropSettings(by, spec, weights and weights.absolute())
+    run = build_ray_engine(cluster) if engine == "ray" else run_processes
     with _progress("crop", len(table)) as advance:
-        cropped = crop_photos(table, images, out, settings, workers, lambda _: advance())
+        cropped = crop_photos(table, images, out, settings, workers, lambda _: advance(), run)
     failed = len(table) - len(cropped)
     typer.echo(f"{len(cropped)} crops in {out}, {failed} photos without one")
     if failed:

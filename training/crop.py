@@ -84,6 +84,34 @@ class Outcome:
     error: str | None = None
 
 
+# Work, jobs and how many at once -> outcomes, as they are done.
+Engine = Callable[[Callable[[Job], Outcome], Sequence[Job], int], Iterator[Outcome]]
+
+
+def run_processes(
+    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int
+) -> Iterator[Outcome]:
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    # Spawned: a fork of a process whose libraries run threads may hang.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=use_one_thread
+    ) as processes:
+        try:
+            yield from processes.map(work, jobs, chunksize=CHUNK)
+        finally:
+            processes.shutdown(cancel_futures=True)
+
+
+def use_one_thread() -> None:
+    """As many processes as cores: threads of their own would only be in each other's way.
+
+    Read by libraries that no spawned process has imported yet.
+    """
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
+
+
 def crop_photos(
     table: pd.DataFrame,
     images: Path,
@@ -91,6 +119,7 @@ def crop_photos(
     settings: CropSettings,
     workers: int,
     report: Callable[[Outcome], None],
+    engine: Engine = run_processes,
 ) -> pd.DataFrame:
     """Cut every picture of the manifest; returns out's manifest, without those that have no crop.
 
@@ -109,7 +138,7 @@ def crop_photos(
     if jobs:
         _forget({job.path for job in jobs}, done, out)
     replace_text(out / SETTINGS, settings.describe())
-    for outcome in _run(jobs, settings, workers):
+    for outcome in engine(partial(cut, settings=settings), jobs, workers):
         done[outcome.path] = outcome
         _note(outcome, out)
         report(outcome)
@@ -189,8 +218,9 @@ def _hash_photo(photo: Photo) -> str:
     Of the picture that load_photo reduced: decoding the whole takes several times as long, and a
     decoder reduces the same pixels alike. (Only large photos saved again in another format differ.)
     """
-    size = f"{photo.width}x{photo.height}".encode()
-    return hashlib.sha256(size + photo.image.tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{photo.width}x{photo.height}".encode())
+    digest.update(photo.image.tobytes())
+    return digest.hexdigest()
 
 
 def _save(crop: Image.Image, target: Path) -> None:
@@ -204,6 +234,8 @@ def _list_jobs(
     table: pd.DataFrame, images: Path, out: Path, settings: CropSettings
 ) -> Iterator[Job]:
     described = settings.describe()
+    # Another machine's work begins in another folder.
+    images, out = images.absolute(), out.absolute()
     boxes = table[BOX].to_numpy() if settings.by == BOXES else None
     for row, path in enumerate(table["path"]):
         box = None
@@ -244,29 +276,6 @@ def _forget(paths: Set[str], done: dict[str, Outcome], out: Path) -> None:
     for path in paths:
         done.pop(path, None)
     replace_text(out / NOTES, "".join(_write_line(outcome) for outcome in done.values()))
-
-
-def _run(jobs: list[Job], settings: CropSettings, workers: int) -> Iterator[Outcome]:
-    work = partial(cut, settings=settings)
-    if workers == 1:
-        yield from map(work, jobs)
-        return
-    # Spawned: a fork of a process whose libraries run threads may hang.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_use_one_thread
-    ) as processes:
-        try:
-            yield from processes.map(work, jobs, chunksize=CHUNK)
-        finally:
-            processes.shutdown(cancel_futures=True)
-
-
-def _use_one_thread() -> None:
-    """As many processes as cores: threads of their own would only be in each other's way.
-
-    Read by libraries that no spawned process has imported yet.
-    """
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
 
 
 def _read_notes(out: Path) -> dict[str, Outcome]:
