@@ -215,8 +215,8 @@ def _get_detector(name: str, weights: Path | None) -> Detector | None:
 def _hash_photo(photo: Photo) -> str:
     """The same for the same upright pixels, whichever way they are stored.
 
-    Of the picture that load_photo reduced: decoding the whole takes several times as long, and a
-    decoder reduces the same pixels alike. (Only large photos saved again in another format differ.)
+    Of the picture as it was reduced on reading: decoding the whole takes several times as long, and
+    the same pixels are reduced alike. (Only large photos saved again in another format differ.)
     """
     digest = hashlib.sha256(f"{photo.width}x{photo.height}".encode())
     digest.update(photo.image.tobytes())
