@@ -16,7 +16,7 @@ import typer
 
 from kfer.errors import KferError
 from training.cli_bundle import bundle_app
-from training.cli_data import ExcludeOption, data_app
+from training.cli_data import ExcludeOption, VotesOption, data_app
 from training.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
 ]
-VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 CropsOption = Annotated[
     Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
 ]
@@ -76,9 +75,8 @@ def train(
 
     Under torchrun all processes share every batch of the recipe.
     """
-    from kfer.bundle import load_bundle
     from training.data import DataFlags
-    from training.distill import Teachers, read_start
+    from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
@@ -95,10 +93,10 @@ def train(
     check_target(target)
     chosen = _choose_device(device)
     check_teaching(config, bool(teacher))
-    bundles = [load_bundle(folder) for folder in teacher or ()]
+    bundles = [load_parent(folder, "--teacher") for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
     teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
-    first = load_bundle(start) if start else None
+    first = load_parent(start, "--start") if start else None
     faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)
     with join_processes(chosen) as processes:
         if processes.first:

@@ -44,7 +44,8 @@ def split_parts(
     """The table with its column ``part`` filled; UNKNOWN belongs to none.
 
     ``ratios`` are whole numbers, as 80, 10 and 10. Stratified by label as well as whole persons
-    allow. Pixel-identical pictures stay together where the table has ``pixels``.
+    allow. Identical pictures stay together where the table has ``pixels``, those cut from identical
+    photos where it has ``photo``.
     Raises DataError for too few persons or pictures.
     """
     shares = {name: share // math.gcd(*ratios.values()) for name, share in ratios.items()}
@@ -87,7 +88,7 @@ def balance(table: pd.DataFrame, cap: int | None, seed: int) -> pd.DataFrame:
 
 
 def check_disjoint(table: pd.DataFrame, column: str, by: str = PERSON) -> None:
-    """Raises DataError when a person (unless ``by`` picture) or identical pixels cross ``column``.
+    """Raises DataError when a person (unless ``by`` picture) or identical pictures cross it.
 
     ``column`` is "part" or "fold".
     """
@@ -141,7 +142,7 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
 
 def _list_ties(table: pd.DataFrame, by: str) -> list[str]:
     """The columns whose equal values tie rows together."""
-    ties = [PERSON, "pixels"] if by == PERSON else ["pixels"]
+    ties = [PERSON, "pixels", "photo"] if by == PERSON else ["pixels", "photo"]
     return [column for column in ties if column in table]
 
 
