@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
+from kfer.bundle import hash_file
 from kfer.errors import DetectorError
 from kfer.faces import CropSpec
 from training import crop as module
@@ -198,6 +199,23 @@ def test_changed_photos_and_boxes_are_cut_anew_and_nothing_else(
     third = crop(changed, tmp_path)  # what was cut of a photo that is gone since stays
     assert third.attrs["seen"] == []
     pd.testing.assert_frame_equal(third, again)
+
+
+def test_photos_that_were_not_touched_are_not_read_again(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop(table, tmp_path)
+    read: list[str] = []
+
+    def remember(path: Path) -> str:
+        read.append(path.name)
+        return hash_file(path)
+
+    monkeypatch.setattr(module, "hash_file", remember)
+    photo = tmp_path / "images" / table["path"][2]
+    os.utime(photo, (0, 0))
+    assert crop(table, tmp_path).attrs["seen"] == []
+    assert read == [photo.name]
 
 
 def test_other_settings_cut_all_anew(table: pd.DataFrame, tmp_path: Path) -> None:
