@@ -127,4 +127,4 @@ def extract_persons(paths: pd.Series, pattern: str) -> pd.Series:
 
 
 def _find_last_parts(paths: pd.Series) -> pd.Series:
-    return paths.str.rsplit("/", n=1).str[-1].astype("str")
+    return paths.astype("str").str.replace("(?s)^.*/", "", regex=True)
