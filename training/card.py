@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from datetime import date
+from textwrap import fill
 
 from kfer.bundle import CARD, Bundle
 from kfer.labels import Taxonomy, get_taxonomy
@@ -119,8 +120,10 @@ def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str)
 |---|---|---|---|---|---|
 {rows}
 
-ECE: expected calibration error of the top answer, 15 bins, before and after the temperature (the
-latter cross-fitted: five folds, each measured with a temperature fitted on the others).
+ECE: expected calibration error of the top answer, 15 bins, before and after the temperature.
+{_wrap(describe_calibration(evaluation.cross_fitted))}
+
+{_wrap(describe_people(evaluation.heads[0], evaluation.shared_persons))}
 
 {evaluation.parameters / 1e6:.2f} million parameters, {evaluation.megabytes:.1f} MB stored in fp16,
 {evaluation.milliseconds:.1f} ms per face (one thread, batch 1, on the machine that measured).
@@ -128,6 +131,46 @@ latter cross-fitted: five folds, each measured with a temperature fitted on the 
 Weights sha256: `{evaluation.weights_sha256}`
 Measured {today.isoformat()} on the stored file with `{command}`.
 """
+
+
+def describe_calibration(cross_fitted: bool) -> str:
+    """What the figures of calibration are measured with."""
+    if cross_fitted:
+        return (
+            "The bundle's temperatures were fitted on these very pictures; so ECE, Brier score and "
+            "the share that is sure are cross-fitted: five folds, each measured with a temperature "
+            "fitted on the others."
+        )
+    return (
+        "ECE, Brier score and the share that is sure are measured with the temperatures and the "
+        "threshold that stand in the bundle."
+    )
+
+
+def describe_people(head: HeadFigures, shared: int) -> str:
+    """Which kind of interval these are, and how many people were ``shared`` with training."""
+    if head.by_person:
+        unnamed = (
+            f" ({head.unnamed} pictures of nobody known count as a person each)"
+            if head.unnamed
+            else ""
+        )
+        intervals = (
+            f"Intervals are by person: a jackknife over {head.persons} people{unnamed}, with "
+            "Student's t on the logit scale."
+        )
+    else:
+        known = "only one person is known" if head.persons else "nobody on them is known"
+        intervals = (
+            "Intervals count every picture as a case of its own (Wilson's of 1927 for accuracy, a "
+            f"jackknife for macro F1): {known}, and they may be too narrow."
+        )
+    if shared:
+        return (
+            f"{intervals} {shared} of the {head.persons} people stand in the training part too: "
+            "the figures flatter."
+        )
+    return f"{intervals} None of them stands in the training part." if head.by_person else intervals
 
 
 _TITLES = {
@@ -148,6 +191,7 @@ def _describe_head(head: HeadFigures) -> str:
         f"| {figures.recall:.3f} | {figures.f1:.3f} | {figures.support} |"
         for label, figures in head.classes.items()
     )
+    low, high = head.macro_f1_interval
     clean = head.accuracy_without_twins
     twins = (
         "Without the pictures that have a pixel-identical twin in the final test: "
@@ -160,6 +204,11 @@ def _describe_head(head: HeadFigures) -> str:
 | class | precision | recall | F1 | pictures |
 |---|---|---|---|---|
 {rows}
+| macro mean | {head.macro_precision:.3f} | {head.macro_recall:.3f} | {head.macro_f1:.3f} | |
+| weighted mean | {head.weighted_precision:.3f} | {head.weighted_recall:.3f} \
+| {head.weighted_f1:.3f} | {head.accuracy.n} |
+
+95 % interval of macro F1: {low:.3f} to {high:.3f}.
 
 {_tabulate_confusion(taxonomy, head.confusion)}
 Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. With test-time
@@ -260,6 +309,10 @@ Logits {logits}; divide by the head's temperature
 (`config.json`, key `kfer`) and take the softmax within a head. `python -m kfer predict PHOTO` does
 all of it.
 """
+
+
+def _wrap(text: str) -> str:
+    return fill(text, 100, break_on_hyphens=False)
 
 
 def _percent(share: float) -> str:

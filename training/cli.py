@@ -5,23 +5,25 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
-import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kfer.errors import KferError
 from training.cli_bundle import bundle_app
 from training.cli_data import ExcludeOption, data_app
+from training.cli_options import (
+    CropsOption,
+    DataOption,
+    ImagesOption,
+    VotesOption,
+    choose_device,
+    report_epoch,
+)
+from training.cli_report import report_app
 from training.errors import ConfigError, TrainingError
-
-if TYPE_CHECKING:
-    import torch
-
-    from training.history import Epoch
 
 app = typer.Typer(
     help="Train and measure KFER's models.",
@@ -31,19 +33,8 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app)
+app.add_typer(report_app)
 app.add_typer(bundle_app)
-
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
-]
-VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
-CropsOption = Annotated[
-    Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
-]
-ImagesOption = Annotated[
-    Path | None, typer.Option("--images", help="The folder that the manifest's paths are in.")
-]
 
 
 @app.command()
@@ -92,7 +83,7 @@ def train(
     flags.check()
     target = bundle or out / "bundle"
     check_target(target)
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     check_teaching(config, bool(teacher))
     bundles = [load_bundle(folder) for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
@@ -106,7 +97,7 @@ def train(
             typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
         try:
             best = run(
-                config, faces, validation, out, chosen, _report,
+                config, faces, validation, out, chosen, report_epoch,
                 teachers=teachers,
                 start=read_start(first) if first else None,
                 origin=describe_origin(bundles, first),
@@ -153,85 +144,6 @@ def average(
     (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)
     export_bundle(config, out / BEST, validation, target)
     typer.echo(f"bundle written to {target}")
-
-
-@app.command()
-def evaluate(
-    bundle: Annotated[Path, typer.Option(help="The bundle to measure.")],
-    data: DataOption = None,
-    votes: VotesOption = None,
-    manifest: CropsOption = None,
-    images: ImagesOption = None,
-    exclude: ExcludeOption = None,
-    part: Annotated[str, typer.Option(help="Of the manifest; FER2013's is PublicTest.")] = "test",
-    detector: Annotated[
-        str, typer.Option(help="Whose framing of the faces to measure: mtcnn, haar, or none.")
-    ] = "none",
-    photos: Annotated[
-        Path | None,
-        typer.Option(help="Photos to read from detection on: a folder with manifest.csv."),
-    ] = None,
-    taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "korean5",
-) -> None:
-    """Measure a bundle, print its card and write it into the bundle."""
-    from kfer.bundle import CARD, load_bundle
-    from kfer.faces import build_detector
-    from kfer.labels import get_taxonomy
-    from training.card import write_card
-    from training.data import DataFlags
-    from training.detection import measure_photos
-    from training.evaluate import evaluate as measure
-    from training.evaluate import find_head_specs
-    from training.manifest import VALIDATION
-
-    flags = DataFlags(data, votes, manifest, images, exclude)
-    flags.check()
-    if photos and detector == "none":
-        raise ConfigError("--photos: faces must be found in them; add --detector mtcnn or haar.")
-    loaded = load_bundle(bundle)
-    finder = build_detector(detector)
-    read = measure_photos(loaded, finder, photos, get_taxonomy(taxonomy)) if photos else None
-    channels = 1 if loaded.crop.grey else 3
-    (faces,) = flags.load(find_head_specs(loaded), channels, VALIDATION if data else part)
-    # A card names no place of one machine.
-    shown = loaded.name if bundle.is_absolute() else bundle
-    command = f"python -m training evaluate --bundle {shown} {flags.describe()}"
-    if not data:
-        command += f" --part {part}"
-    if photos:
-        command += f" --photos {photos.name if photos.is_absolute() else photos}"
-    if detector != "none":
-        command += f" --detector {detector}"
-    write_card(
-        loaded,
-        measure(loaded, faces, flags.name(part), finder, read),
-        datetime.now(UTC).date(),
-        command,
-    )
-    typer.echo((bundle / CARD).read_text(encoding="utf-8"))
-
-
-def _choose_device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {name}: unknown; allowed are cpu, cuda and auto.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch sees no GPU here; use cpu or auto.")
-    if name == "cpu":
-        return torch.device(name)
-    # torchrun gives every process on a machine a GPU of its own.
-    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def _report(epoch: "Epoch") -> None:
-    accuracies = "  ".join(f"{name} {value:.4f}" for name, value in epoch.accuracies.items())
-    typer.echo(
-        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  rate {epoch.learning_rate:.2e}  "
-        f"{accuracies}  {epoch.seconds:.0f} s"
-    )
 
 
 def main() -> None:

@@ -68,6 +68,14 @@ class DataFlags:
             return f"{error} Figures on them will flatter."
         return None
 
+    def count_shared_persons(self, part: str) -> int:
+        """How many people of the part stand in the manifest's training part too."""
+        if not self.manifest or PERSON not in self._table:
+            return 0
+        persons, parts = self._table[PERSON].fillna(""), self._table["part"]
+        shared = {*persons[parts == part]} & {*persons[parts == TRAIN]} - {""}
+        return len(shared)
+
     def name(self, part: str) -> str:
         """The pictures that a card's figures are of; it names no place of one machine."""
         if self.data:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,13 @@ class Labels:
 class FaceSet:
     """Faces of one part of a manifest, all in memory.
 
-    ``pixels`` are (n, h, w), or (n, h, w, 3) with colour; ``labels`` stand by taxonomy. ``crop`` is
-    how the faces were cut out, ``source`` says in words what data set they are of.
+    ``persons`` are "" where nobody knows who it is. ``pixels`` are (n, h, w), or (n, h, w, 3) with
+    colour; ``labels`` stand by taxonomy. ``crop`` is how the faces were cut out, ``source`` says in
+    words what data set they are of.
     """
 
     paths: list[str]
+    persons: list[str]
     pixels: NDArray[np.uint8]
     labels: dict[str, Labels]
     twin_of_held_out: NDArray[np.bool_]
@@ -57,7 +60,8 @@ class FaceSet:
     def chosen(self, mask: NDArray[np.bool_]) -> "FaceSet":
         return replace(
             self,
-            paths=[path for path, wanted in zip(self.paths, mask, strict=True) if wanted],
+            paths=list(compress(self.paths, mask)),
+            persons=list(compress(self.persons, mask)),
             pixels=self.pixels[mask],
             labels={name: labels.chosen(mask) for name, labels in self.labels.items()},
             twin_of_held_out=self.twin_of_held_out[mask],
@@ -76,6 +80,7 @@ def build_face_set(data: Path, manifest: pd.DataFrame, part: str) -> FaceSet:
     truths = rows["label"].map(FER7.labels.index).to_numpy(copy=True)
     return FaceSet(
         paths=list(rows["path"]),
+        persons=[""] * len(rows),
         pixels=load_pixels(data, rows),
         labels={
             FER7.name: Labels(np.eye(len(FER7.labels), dtype=np.float32)[truths], truths),
