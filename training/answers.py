@@ -24,10 +24,11 @@ class Answers:
     """One head's, to the n faces that have a truth in its label set.
 
     ``probabilities`` are (n, classes): ``raw`` at temperature 1, ``calibrated``, and ``mirrored``,
-    raw of the mirror image.
+    raw of the mirror image. ``models`` say which bundle answered.
     """
 
     taxonomy: Taxonomy
+    models: list[str]
     paths: list[str]
     persons: list[str]
     truth: NDArray[np.int64]
@@ -56,10 +57,14 @@ def collect_answers(
     Raises DataError for a head that these faces hold no truth for.
     """
     mirrored = compute_logits(bundle, faces.mirrored())
-    return [_collect(head, faces, logits, mirrored, cross_fitted) for head in bundle.heads]
+    return [
+        _collect(bundle.identity, head, faces, logits, mirrored, cross_fitted)
+        for head in bundle.heads
+    ]
 
 
 def _collect(
+    model: str,
     head: Head,
     faces: FaceSet,
     logits: NDArray[np.float32],
@@ -71,6 +76,7 @@ def _collect(
     known = faces.labels[head.taxonomy.name].truths >= 0
     return Answers(
         taxonomy=head.taxonomy,
+        models=[model] * len(truth),
         paths=list(compress(faces.paths, known)),
         persons=list(compress(faces.persons, known)),
         truth=truth,
@@ -89,6 +95,7 @@ def pool_answers(parts: Sequence[Answers]) -> Answers:
     """Those of several bundles to different faces, as if one had given them all."""
     return Answers(
         taxonomy=parts[0].taxonomy,
+        models=list(chain.from_iterable(part.models for part in parts)),
         paths=list(chain.from_iterable(part.paths for part in parts)),
         persons=list(chain.from_iterable(part.persons for part in parts)),
         truth=np.concatenate([part.truth for part in parts]),

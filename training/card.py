@@ -6,12 +6,22 @@ from datetime import date
 from textwrap import fill
 
 from kfer.bundle import CARD, Bundle
-from kfer.labels import Taxonomy, get_taxonomy
+from kfer.labels import get_taxonomy
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures
 from training.export import EVALUATION
 from training.files import replace_text
 from training.origin import find_ancestors, find_pretrained, read_training
+from training.wording import (
+    describe_calibration,
+    describe_people,
+    describe_robustness,
+    describe_sureness,
+    percent,
+    tabulate_classes,
+    tabulate_confusion,
+    tabulate_robustness,
+)
 
 _FRONT_MATTER = """---
 license: mit
@@ -103,8 +113,8 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
 
 def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
     rows = "\n".join(
-        f"| {_title(head.taxonomy)} | **{_percent(head.accuracy.value)}** "
-        f"({_percent(head.accuracy.low)} to {_percent(head.accuracy.high)}) "
+        f"| {_title(head.taxonomy)} | **{percent(head.accuracy.value)}** "
+        f"({percent(head.accuracy.low)} to {percent(head.accuracy.high)}) "
         f"| {head.accuracy.n} | {head.macro_f1:.3f} "
         f"| {head.ece_before:.3f} | {head.ece_after:.3f} |"
         for head in evaluation.heads
@@ -133,46 +143,6 @@ Measured {today.isoformat()} on the stored file with `{command}`.
 """
 
 
-def describe_calibration(cross_fitted: bool) -> str:
-    """What the figures of calibration are measured with."""
-    if cross_fitted:
-        return (
-            "The bundle's temperatures were fitted on these very pictures; so ECE, Brier score and "
-            "the share that is sure are cross-fitted: five folds, each measured with a temperature "
-            "fitted on the others."
-        )
-    return (
-        "ECE, Brier score and the share that is sure are measured with the temperatures and the "
-        "threshold that stand in the bundle."
-    )
-
-
-def describe_people(head: HeadFigures, shared: int) -> str:
-    """Which kind of interval these are, and how many people were ``shared`` with training."""
-    if head.by_person:
-        unnamed = (
-            f" ({head.unnamed} pictures of nobody known count as a person each)"
-            if head.unnamed
-            else ""
-        )
-        intervals = (
-            f"Intervals are by person: a jackknife over {head.persons} people{unnamed}, with "
-            "Student's t on the logit scale."
-        )
-    else:
-        known = "only one person is known" if head.persons else "nobody on them is known"
-        intervals = (
-            "Intervals count every picture as a case of its own (Wilson's of 1927 for accuracy, a "
-            f"jackknife for macro F1): {known}, and they may be too narrow."
-        )
-    if shared:
-        return (
-            f"{intervals} {shared} of the {head.persons} people stand in the training part too: "
-            "the figures flatter."
-        )
-    return f"{intervals} None of them stands in the training part." if head.by_person else intervals
-
-
 _TITLES = {
     "fer7": "FER2013, 7 classes (head `fer7`)",
     "ferplus8": "FER+, 8 classes by clear plurality (head `ferplus8`)",
@@ -185,78 +155,40 @@ def _title(taxonomy: str) -> str:
 
 
 def _describe_head(head: HeadFigures) -> str:
-    taxonomy = get_taxonomy(head.taxonomy)
-    rows = "\n".join(
-        f"| {label} {taxonomy.to_english(label)} | {figures.precision:.3f} "
-        f"| {figures.recall:.3f} | {figures.f1:.3f} | {figures.support} |"
-        for label, figures in head.classes.items()
-    )
     low, high = head.macro_f1_interval
     clean = head.accuracy_without_twins
     twins = (
         "Without the pictures that have a pixel-identical twin in the final test: "
-        f"{_percent(clean.value)} of {clean.n}.\n"
+        f"{percent(clean.value)} of {clean.n}.\n"
         if clean.n < head.accuracy.n
         else ""
     )
     return f"""## {_title(head.taxonomy)}
 
-| class | precision | recall | F1 | pictures |
-|---|---|---|---|---|
-{rows}
-| macro mean | {head.macro_precision:.3f} | {head.macro_recall:.3f} | {head.macro_f1:.3f} | |
-| weighted mean | {head.weighted_precision:.3f} | {head.weighted_recall:.3f} \
-| {head.weighted_f1:.3f} | {head.accuracy.n} |
+{tabulate_classes(head).to_markdown()}
 
 95 % interval of macro F1: {low:.3f} to {high:.3f}.
 
-{_tabulate_confusion(taxonomy, head.confusion)}
+Rows are the truth, columns the answers:
+
+{tabulate_confusion(head.taxonomy, head.confusion).to_markdown()}
+
 Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. With test-time
-augmentation (mean of the picture and its mirror image): {_percent(head.accuracy_mirrored.value)}.
+augmentation (mean of the picture and its mirror image): {percent(head.accuracy_mirrored.value)}.
 {twins}"""
 
 
-def _tabulate_confusion(taxonomy: Taxonomy, confusion: list[list[int]]) -> str:
-    rows = "\n".join(
-        f"| {label} | " + " | ".join(str(count) for count in row) + " |"
-        for label, row in zip(taxonomy.labels, confusion, strict=True)
-    )
-    return f"""Rows are the truth, columns the answers:
-
-| | {" | ".join(taxonomy.labels)} |
-|---|{"---|" * len(taxonomy.labels)}
-{rows}
-"""
-
-
 def _describe_sureness(evaluation: Evaluation) -> str:
-    sure = evaluation.sureness
-    if sure is None:
-        return ""
-    default = evaluation.heads[0].taxonomy
-    return f"""## When it is not sure
-
-Below a probability of {sure.threshold:.2f} a reading is called "not sure". On {evaluation.data}
-(`{default}`) {_percent(sure.covered)} of faces lie above, and
-{_percent(sure.accuracy_when_sure)} of those answers are right.
-"""
+    text = describe_sureness(evaluation)
+    return f"## When it is not sure\n\n{_wrap(text)}\n" if text else ""
 
 
 def _describe_robustness(evaluation: Evaluation) -> str:
-    names = [head.taxonomy for head in evaluation.heads]
-    rows = "\n".join(
-        f"| {each.condition} | {' | '.join(f'{each.losses[name]:.1f}' for name in names)} "
-        f"| {each.goal:.0f} |"
-        for each in evaluation.robustness
-    )
     return f"""## Worse pictures
 
-Points of accuracy that {evaluation.data} loses when its pictures are made worse; faces that
-the app finds are turned upright first.
+{_wrap(describe_robustness(evaluation))}
 
-| | {" | ".join(f"`{name}`" for name in names)} | goal: at most |
-|---|{"---|" * len(names)}---|
-{rows}
+{tabulate_robustness(evaluation).to_markdown()}
 """
 
 
@@ -265,14 +197,17 @@ def _describe_photos(photos: PhotoFigures | None) -> str:
         return ""
     taxonomy = get_taxonomy(photos.taxonomy)
     accuracy = photos.accuracy
-    interval = f"{_percent(accuracy.low)} to {_percent(accuracy.high)}"
+    interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
     return f"""## Whole photos
 
 {accuracy.n} photos of `{photos.folder}`, from the detector on, shown as `{taxonomy.name}`; they
-took no part in training. A face was found in {_percent(photos.found)};
-**{_percent(accuracy.value)}** ({interval}) are read as their manifest says.
+took no part in training. A face was found in {percent(photos.found)};
+**{percent(accuracy.value)}** ({interval}) are read as their manifest says.
 
-{_tabulate_confusion(taxonomy, photos.confusion)}"""
+Rows are the truth, columns the answers:
+
+{tabulate_confusion(taxonomy.name, photos.confusion).to_markdown()}
+"""
 
 
 def _describe_origin(bundle: Bundle) -> str:
@@ -313,7 +248,3 @@ all of it.
 
 def _wrap(text: str) -> str:
     return fill(text, 100, break_on_hyphens=False)
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.2f} %"

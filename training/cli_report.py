@@ -30,6 +30,9 @@ def evaluate(
         typer.Option(help="Photos to read from detection on: a folder with manifest.csv."),
     ] = None,
     taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "korean5",
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a report with figures and the worst pictures.")
+    ] = None,
 ) -> None:
     """Measure a bundle, print its card and write it into the bundle."""
     from kfer.bundle import CARD, load_bundle
@@ -42,9 +45,12 @@ def evaluate(
     from training.evaluate import evaluate as measure
     from training.evaluate import find_head_specs
     from training.manifest import VALIDATION
+    from training.report import HTML, check_report_folder, report_evaluation, write_report
 
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
+    if report:
+        check_report_folder(report, bundle, flags.folder)
     if photos and detector == "none":
         raise ConfigError("--photos: faces must be found in them; add --detector mtcnn or haar.")
     loaded = load_bundle(bundle)
@@ -65,7 +71,7 @@ def evaluate(
     shared = flags.count_shared_persons(measured)
     if shared:
         typer.echo(f"warning: {shared} people stand in the training part too", err=True)
-    evaluation, _ = measure(
+    evaluation, answers = measure(
         loaded,
         faces,
         flags.name(part),
@@ -74,5 +80,10 @@ def evaluate(
         detector=finder,
         photos=read,
     )
-    write_card(loaded, evaluation, datetime.now(UTC).date(), command)
+    today = datetime.now(UTC).date()
+    write_card(loaded, evaluation, today, command)
     typer.echo((bundle / CARD).read_text(encoding="utf-8"))
+    if report:
+        told = report_evaluation(loaded, evaluation, answers, flags.folder, today, command)
+        write_report(told, report)
+        typer.echo(f"report written to {report / HTML}; it shows faces of the data", err=True)

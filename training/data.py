@@ -37,6 +37,13 @@ class DataFlags:
             "Give FER2013 by --data and --votes, or a manifest of crops by --manifest and --images."
         )
 
+    @property
+    def folder(self) -> Path:
+        """What the pictures' paths are relative to, of checked flags."""
+        folder = self.data or self.images
+        assert folder
+        return folder
+
     def load(self, heads: Sequence[HeadSpec], channels: int, *parts: str) -> list[FaceSet]:
         """The faces of the parts, of checked flags; FER2013's validation part is PublicTest.
 

@@ -115,7 +115,7 @@ def test_every_class_has_its_row(card: str) -> None:
 
 
 def test_averages_stand_below_the_classes(card: str) -> None:
-    assert card.count("| macro mean | 0.765 | 0.654 | 0.679 | |") == 2
+    assert card.count("| macro mean | 0.765 | 0.654 | 0.679 | 3589 |") == 2
     assert "| weighted mean | 0.812 | 0.857 | 0.801 | 3589 |" in card
     assert card.count("95 % interval of macro F1: 0.644 to 0.711.") == 2
 
@@ -187,13 +187,14 @@ def test_tables_are_rectangular(card: str) -> None:
 
 def test_sureness_is_stated_where_there_is_one(card: str, bundle: Bundle) -> None:
     assert "Below a probability of 0.79 a reading" in card or "of 0.78 a reading" in card
-    assert "On PublicTest\n(`ferplus8`) 67.89 % of faces lie above, and\n90.12 % of those" in card
+    text = " ".join(card.split())
+    assert "On PublicTest (ferplus8) 67.89 % of faces lie above, and 90.12 % of those" in text
     unsure = build_card(bundle, replace(EVALUATED, sureness=None), TODAY, COMMAND)
     assert "not sure" not in unsure.partition("## Intended use")[0]
 
 
 def test_losses_stand_beside_their_goals(card: str) -> None:
-    assert "| | `ferplus8` | `fer7` | goal: at most |" in card
+    assert "| | ferplus8 | fer7 | goal: at most |" in card
     assert "| in fog | 2.3 | -0.3 | 3 |" in card
 
 
