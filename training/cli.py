@@ -17,10 +17,13 @@ from training.cli_data import ExcludeOption, data_app
 from training.cli_options import (
     CropsOption,
     DataOption,
+    DeviceOption,
     ImagesOption,
+    RecipeOption,
     VotesOption,
     choose_device,
     report_epoch,
+    resumable,
 )
 from training.cli_report import report_app
 from training.errors import ConfigError, TrainingError
@@ -45,13 +48,11 @@ def train(
     manifest: CropsOption = None,
     images: ImagesOption = None,
     exclude: ExcludeOption = None,
-    recipe: Annotated[
-        str, typer.Option(help="A name in training/recipes, or a .toml file.")
-    ] = "kfer-default",
+    recipe: RecipeOption = "kfer-default",
     bundle: Annotated[
         Path | None, typer.Option(help="Where the bundle goes; default: OUT/bundle.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: DeviceOption = "auto",
     teacher: Annotated[
         list[Path] | None, typer.Option(help="A bundle to learn from; may be given several times.")
     ] = None,
@@ -95,7 +96,7 @@ def train(
             if shared := flags.find_shared_persons():
                 typer.echo(f"warning: {shared}", err=True)
             typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
-        try:
+        with resumable():
             best = run(
                 config, faces, validation, out, chosen, report_epoch,
                 teachers=teachers,
@@ -104,9 +105,6 @@ def train(
                 processes=processes,
                 compiled=compiled,
             )  # fmt: skip
-        except KeyboardInterrupt:
-            typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
-            raise
         if processes.first:
             export_bundle(config, best, validation, target)
             typer.echo(f"bundle written to {target}")

@@ -1,6 +1,8 @@
 """What several commands take, choose and print."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,8 @@ CropsOption = Annotated[
 ImagesOption = Annotated[
     Path | None, typer.Option("--images", help="The folder that the manifest's paths are in.")
 ]
+RecipeOption = Annotated[str, typer.Option(help="A name in training/recipes, or a .toml file.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 
 
 def choose_device(name: str) -> "torch.device":
@@ -47,3 +51,13 @@ def report_epoch(epoch: "Epoch") -> None:
         f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  rate {epoch.learning_rate:.2e}  "
         f"{accuracies}  {epoch.seconds:.0f} s"
     )
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Says what an interrupt of a run means."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
+        raise

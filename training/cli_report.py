@@ -1,4 +1,4 @@
-"""``python -m training evaluate``: how good a model is."""
+"""``python -m training evaluate`` and ``crossval``: how good a model, or a recipe, is."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,8 +6,19 @@ from typing import Annotated
 
 import typer
 
+from training import cli_data
 from training.cli_data import ExcludeOption
-from training.cli_options import CropsOption, DataOption, ImagesOption, VotesOption
+from training.cli_options import (
+    CropsOption,
+    DataOption,
+    DeviceOption,
+    ImagesOption,
+    RecipeOption,
+    VotesOption,
+    choose_device,
+    report_epoch,
+    resumable,
+)
 from training.errors import ConfigError
 
 report_app = typer.Typer()
@@ -87,3 +98,44 @@ def evaluate(
         told = report_evaluation(loaded, evaluation, answers, flags.folder, today, command)
         write_report(told, report)
         typer.echo(f"report written to {report / HTML}; it shows faces of the data", err=True)
+
+
+@report_app.command()
+def crossval(
+    manifest: cli_data.ManifestOption,
+    images: cli_data.ImagesOption,
+    out: Annotated[Path, typer.Option(help="Folder of the runs; unfinished ones there go on.")],
+    recipe: RecipeOption = "kfer-default",
+    exclude: ExcludeOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train by a recipe once without each fold, and report what is answered to those held out."""
+    from training.config import load_recipe
+    from training.crossval import Folds, answer_fold, check_recipe, pool_folds, report_folds
+    from training.report import HTML, write_report
+
+    config = load_recipe(recipe)
+    check_recipe(config)
+    chosen = choose_device(device)
+    folds = Folds.read(manifest, images, exclude)
+    if shared := folds.count_shared_persons():
+        typer.echo(
+            f"warning: {shared} people stand in several folds; the figures will flatter.", err=True
+        )
+    answered = []
+    with resumable():
+        for fold in range(folds.count):
+            typer.echo(f"fold {fold} of {folds.count} held out")
+            run = out / f"fold-{fold}"
+            answered.append(answer_fold(folds, fold, config, run, chosen, report_epoch))
+    figures, answers = pool_folds(folds, answered)
+    name = Path(recipe).stem
+    command = f"python -m training crossval --manifest MANIFEST --images IMAGES --recipe {name}"
+    if exclude:
+        command += " --exclude EXCLUDE"
+    today = datetime.now(UTC).date()
+    write_report(report_folds(folds, figures, answers, name, today, command), out / "report")
+    for taxonomy, mean in figures.means.items():
+        spread = figures.deviations[taxonomy]
+        typer.echo(f"{taxonomy}: {mean:.2%} ± {spread:.2%} over {folds.count} folds")
+    typer.echo(f"report written to {out / 'report' / HTML}; it shows faces of the data", err=True)

@@ -23,6 +23,7 @@ from training.evaluate import Evaluation, HeadFigures
 from training.files import replace_text
 from training.templating import ENVIRONMENT
 from training.wording import (
+    TRAINING_PART,
     Table,
     describe_calibration,
     describe_people,
@@ -52,7 +53,7 @@ class Section:
 class Report:
     """``figures`` are all that was measured, for report.json; ``images`` is where paths lead.
 
-    ``shared_persons`` as in ``Evaluation``.
+    ``shared_persons`` stand ``shared_where``, and so make the figures flatter.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Report:
     heads: list[HeadFigures]
     answers: list[Answers]
     shared_persons: int
+    shared_where: str
     sections: list[Section]
     figures: Mapping[str, Any]
     images: Path
@@ -108,6 +110,7 @@ def report_evaluation(
         heads=evaluation.heads,
         answers=answers,
         shared_persons=evaluation.shared_persons,
+        shared_where=TRAINING_PART,
         sections=[worse],
         figures=dataclasses.asdict(evaluation),
         images=images,
@@ -125,7 +128,7 @@ def write_report(report: Report, folder: Path) -> None:
         heads.append(
             {
                 "name": head.taxonomy,
-                "people": describe_people(head, report.shared_persons),
+                "people": describe_people(head, report.shared_persons, report.shared_where),
                 "numbers": _list_numbers(head),
                 "charts": charts,
                 "classes": tabulate_classes(head),

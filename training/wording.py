@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from kfer.labels import get_taxonomy
 from training.evaluate import Evaluation, HeadFigures
 
+TRAINING_PART = "the training part"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -45,8 +47,8 @@ def describe_calibration(cross_fitted: bool) -> str:
     )
 
 
-def describe_people(head: HeadFigures, shared: int) -> str:
-    """Which kind of interval these are, and how many people were ``shared`` with training."""
+def describe_people(head: HeadFigures, shared: int, where: str) -> str:
+    """Which kind of interval these are, and how many people flatter, for they stand ``where``."""
     if head.by_person:
         unnamed = (
             f" ({head.unnamed} pictures of nobody known count as a person each)"
@@ -65,10 +67,10 @@ def describe_people(head: HeadFigures, shared: int) -> str:
         )
     if shared:
         return (
-            f"{intervals} {shared} of the {head.persons} people stand in the training part too: "
-            "the figures flatter."
+            f"{intervals} {shared} of the {head.persons} people stand in {where}: the figures "
+            "flatter."
         )
-    return f"{intervals} None of them stands in the training part." if head.by_person else intervals
+    return f"{intervals} None of them stands in {where}." if head.by_person else intervals
 
 
 def describe_sureness(evaluation: Evaluation) -> str:

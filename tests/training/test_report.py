@@ -74,6 +74,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         heads=[head],
         answers=[answers],
         shared_persons=0,
+        shared_where="the training part",
         sections=[
             Section("Worse pictures", "Lost points.", Table(("", "fer7"), [("fog | <u>", "3")]))
         ],
