@@ -5,8 +5,6 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Sequence
-from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,10 +15,9 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
-from kfer.labels import get_taxonomy
 from kfer.metrics import compute_ece
-from tests.training.synthetic import draw_face
-from training.answers import Answers, pool_answers
+from tests.training.reports import EVIL, build_answers, build_report
+from training.answers import pool_answers
 from training.charts import draw_charts
 from training.errors import ConfigError
 from training.evaluate import measure_head
@@ -30,57 +27,15 @@ from training.report import (
     MARKDOWN,
     WORST,
     Report,
-    Section,
     check_report_folder,
     find_worst,
     write_report,
 )
-from training.wording import Table
-
-FER7 = get_taxonomy("fer7")
-EVIL = "폴더/<script>alert(1)<\\script> | `a` *b* _c_ [d](e) &amp; $f$.png"
-FACES = 120
-
-
-def build_answers(paths: Sequence[str], seed: int = 0) -> Answers:
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(7, size=len(paths))
-    logits = rng.normal(0, 1, (len(paths), 7)) + 2.0 * np.eye(7)[truth]
-    raw = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    sharper = raw**2 / (raw**2).sum(axis=1, keepdims=True)
-    persons = [f"p{index % 10}" for index in range(len(paths))]
-    twins = np.zeros(len(paths), dtype=bool)
-    return Answers(FER7, ["m@1"] * len(paths), [*paths], persons, truth, raw, sharper, raw, twins)
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    images = tmp_path_factory.mktemp("images")
-    paths = [f"폴더/{index}.png" for index in range(FACES - 1)] + [EVIL]
-    answers = build_answers(paths)
-    # The evil one is the surest mistake of all.
-    answers.calibrated[-1] = np.eye(7)[0] * 0.999 + 0.001 / 7
-    answers.raw[-1], answers.truth[-1] = answers.calibrated[-1], 3
-    rng = np.random.default_rng(1)
-    for path, truth in zip(paths, answers.truth, strict=True):
-        (images / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_face(truth, rng)).save(images / path)
-    head = measure_head(answers, 0.5)
-    return Report(
-        title="m on <b>part</b> test of a_b_c.csv",
-        facts=["m@1, measured on <i>it</i>."],
-        command="python -m training evaluate",
-        day=date(2026, 11, 21),
-        heads=[head],
-        answers=[answers],
-        shared_persons=0,
-        shared_where="the training part",
-        sections=[
-            Section("Worse pictures", "Lost points.", Table(("", "fer7"), [("fog | <u>", "3")]))
-        ],
-        figures={"heads": [dataclasses.asdict(head)]},
-        images=images,
-    )
+    return build_report(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
