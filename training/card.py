@@ -134,7 +134,7 @@ def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str)
 ECE: expected calibration error of the top answer, 15 bins, before and after the temperature.
 {_wrap(describe_calibration(evaluation.cross_fitted))}
 
-{_wrap(describe_people(evaluation.heads[0], evaluation.shared_persons, TRAINING_PART))}
+{_wrap(describe_people(evaluation.heads[0], TRAINING_PART))}
 
 {evaluation.parameters / 1e6:.2f} million parameters, {evaluation.megabytes:.1f} MB stored in fp16,
 {evaluation.milliseconds:.1f} ms per face (one thread, batch 1, on the machine that measured).

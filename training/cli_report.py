@@ -79,18 +79,17 @@ def evaluate(
         command += f" --photos {photos.name if photos.is_absolute() else photos}"
     if detector != "none":
         command += f" --detector {detector}"
-    shared = flags.count_shared_persons(measured)
-    if shared:
-        typer.echo(f"warning: {shared} people stand in the training part too", err=True)
     evaluation, answers = measure(
         loaded,
         faces,
         flags.name(part),
         cross_fitted=is_fitted_on(loaded, faces, measured),
-        shared_persons=shared,
+        trained_persons=flags.list_trained_persons(),
         detector=finder,
         photos=read,
     )
+    if shared := max(head.shared_persons for head in evaluation.heads):
+        typer.echo(f"warning: {shared} people stand in the training part too", err=True)
     today = datetime.now(UTC).date()
     write_card(loaded, evaluation, today, command)
     typer.echo((bundle / CARD).read_text(encoding="utf-8"))
@@ -118,9 +117,10 @@ def crossval(
     check_recipe(config)
     chosen = choose_device(device)
     folds = Folds.read(manifest, images, exclude)
-    if shared := folds.count_shared_persons():
+    if shared := folds.list_shared_persons():
         typer.echo(
-            f"warning: {shared} people stand in several folds; the figures will flatter.", err=True
+            f"warning: {len(shared)} people stand in several folds; the figures will flatter.",
+            err=True,
         )
     answered = []
     with resumable():

@@ -57,12 +57,13 @@ class Folds:
         check_disjoint(table, "fold", by=IMAGE)
         return Folds(manifest.name, table, CropFolder.read(images), len(found))
 
-    def count_shared_persons(self) -> int:
-        """How many people stand in several folds."""
+    def list_shared_persons(self) -> set[str]:
+        """The people who stand in several folds."""
         if PERSON not in self.table:
-            return 0
-        known = self.table[(self.table[PERSON].fillna("") != "") & self.table["fold"].notna()]
-        return int((known.groupby(PERSON)["fold"].nunique() > 1).sum())
+            return set()
+        known = self.table[self.table[PERSON].fillna("") != ""]
+        homes = known.groupby(PERSON)["fold"].nunique()
+        return {*homes.index[homes > 1]}
 
     def load(self, held_out: int, config: TrainConfig) -> list[FaceSet]:
         """What is learned, what chooses, what is held out. Raises DataError."""
@@ -90,11 +91,9 @@ class CrossValidation:
     """``accuracies`` have an entry per fold, by head; ``means`` and ``deviations`` are theirs.
 
     ``heads`` are of all pictures together, each answered by the network that has not seen it.
-    ``shared_persons`` are how many people stand in several folds.
     """
 
     data: str
-    shared_persons: int
     accuracies: list[dict[str, Estimate]]
     means: dict[str, float]
     deviations: dict[str, float]
@@ -146,14 +145,14 @@ def pool_folds(
         for each in answered
     ]
     values = {name: [accuracy[name].value for accuracy in accuracies] for name in accuracies[0]}
+    shared = folds.list_shared_persons()
     figures = CrossValidation(
         data=folds.name,
-        shared_persons=folds.count_shared_persons(),
         accuracies=accuracies,
         means={name: statistics.fmean(each) for name, each in values.items()},
         deviations={name: statistics.stdev(each) for name, each in values.items()},
         heads=[
-            measure_head(answers, temperature)
+            measure_head(answers, temperature, shared)
             for answers, temperature in zip(pooled, temperatures, strict=True)
         ],
     )
@@ -185,7 +184,6 @@ def report_folds(
         day=day,
         heads=figures.heads,
         answers=answers,
-        shared_persons=figures.shared_persons,
         shared_where="several folds",
         sections=[
             Section(

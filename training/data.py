@@ -75,13 +75,11 @@ class DataFlags:
             return f"{error} Figures on them will flatter."
         return None
 
-    def count_shared_persons(self, part: str) -> int:
-        """How many people of the part stand in the manifest's training part too."""
+    def list_trained_persons(self) -> set[str]:
+        """The people of the manifest's training part."""
         if not self.manifest or PERSON not in self._table:
-            return 0
-        persons, parts = self._table[PERSON].fillna(""), self._table["part"]
-        shared = {*persons[parts == part]} & {*persons[parts == TRAIN]} - {""}
-        return len(shared)
+            return set()
+        return {*self._table.loc[self._table["part"] == TRAIN, PERSON].fillna("")} - {""}
 
     def name(self, part: str) -> str:
         """The pictures that a card's figures are of; it names no place of one machine."""

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +40,10 @@ class HeadFigures:
 
     ``ece_before`` is at temperature 1, ``ece_after``, its ``bins`` and ``brier`` are of calibrated
     probabilities. ``accuracy_mirrored`` is that of the mean of the probabilities of a picture and
-    of its mirror image. ``persons`` is how many are known to be on the pictures, ``unnamed`` on how
-    many pictures nobody is; intervals are by person where ``by_person``. ``temperature`` is the
-    bundle's, or the mean of several bundles'.
+    of its mirror image. ``persons`` is how many are known to be on the pictures, ``shared_persons``
+    how many of them on pictures that were learned, ``unnamed`` on how many pictures nobody is;
+    intervals are by person where ``by_person``. ``temperature`` is the bundle's, or the mean of
+    several bundles'.
     """
 
     taxonomy: str
@@ -49,6 +51,7 @@ class HeadFigures:
     accuracy_without_twins: Estimate
     accuracy_mirrored: Estimate
     persons: int
+    shared_persons: int
     unnamed: int
     by_person: bool
     macro_precision: float
@@ -85,14 +88,13 @@ class Evaluation:
 
     ``cross_fitted`` where the bundle's temperatures and threshold were chosen on these faces:
     calibrated probabilities are then such that no picture is measured with a temperature that was
-    fitted on it, else they are the bundle's own. ``shared_persons`` are how many people of these
-    faces stand in the training part too. ``milliseconds`` per face: one thread, batch 1, median.
+    fitted on it, else they are the bundle's own. ``milliseconds`` per face: one thread, batch 1,
+    median.
     ``sureness`` is None where the bundle has no threshold, or no face reaches it.
     """
 
     data: str
     cross_fitted: bool
-    shared_persons: int
     weights_sha256: str
     megabytes: float
     parameters: int
@@ -109,12 +111,13 @@ def evaluate(
     data: str,
     *,
     cross_fitted: bool,
-    shared_persons: int = 0,
+    trained_persons: Set[str] = frozenset(),
     detector: Detector | None = None,
     photos: PhotoFigures | None = None,
 ) -> tuple[Evaluation, list[Answers]]:
     """Measure the stored file on ``data``, as its card will call the faces.
 
+    ``trained_persons`` are people whom it may have learned.
     Raises DataError for a head that these faces hold no truth for.
     """
     logits = compute_logits(bundle, faces)
@@ -124,13 +127,12 @@ def evaluate(
     evaluation = Evaluation(
         data=data,
         cross_fitted=cross_fitted,
-        shared_persons=shared_persons,
         weights_sha256=hash_file(weights),
         megabytes=weights.stat().st_size / 1e6,
         parameters=classifier.count_parameters(),
         milliseconds=_time_one_face(classifier, faces),
         heads=[
-            measure_head(each, head.temperature)
+            measure_head(each, head.temperature, trained_persons)
             for each, head in zip(answers, bundle.heads, strict=True)
         ],
         sureness=_measure_sureness(bundle.unsure_below, answers[0]),
@@ -150,7 +152,9 @@ def find_head_specs(bundle: Bundle) -> tuple[HeadSpec, ...]:
     )
 
 
-def measure_head(answers: Answers, temperature: float) -> HeadFigures:
+def measure_head(
+    answers: Answers, temperature: float, trained_persons: Set[str] = frozenset()
+) -> HeadFigures:
     truth, predicted = answers.truth, answers.predicted
     labels = answers.taxonomy.labels
     persons = number_persons(answers.persons)
@@ -170,6 +174,7 @@ def measure_head(answers: Answers, temperature: float) -> HeadFigures:
             truth, (answers.raw + answers.mirrored).argmax(axis=1), persons
         ),
         persons=len({*answers.persons} - {""}),
+        shared_persons=len({*answers.persons} & trained_persons),
         unnamed=answers.persons.count(""),
         by_person=persons is not None,
         macro_precision=macro.precision,

@@ -53,7 +53,7 @@ class Section:
 class Report:
     """``figures`` are all that was measured, for report.json; ``images`` is where paths lead.
 
-    ``shared_persons`` stand ``shared_where``, and so make the figures flatter.
+    ``shared_where`` are the persons who make figures flatter.
     """
 
     title: str
@@ -62,7 +62,6 @@ class Report:
     day: date
     heads: list[HeadFigures]
     answers: list[Answers]
-    shared_persons: int
     shared_where: str
     sections: list[Section]
     figures: Mapping[str, Any]
@@ -109,7 +108,6 @@ def report_evaluation(
         day=day,
         heads=evaluation.heads,
         answers=answers,
-        shared_persons=evaluation.shared_persons,
         shared_where=TRAINING_PART,
         sections=[worse],
         figures=dataclasses.asdict(evaluation),
@@ -128,7 +126,7 @@ def write_report(report: Report, folder: Path) -> None:
         heads.append(
             {
                 "name": head.taxonomy,
-                "people": describe_people(head, report.shared_persons, report.shared_where),
+                "people": describe_people(head, report.shared_where),
                 "numbers": _list_numbers(head),
                 "charts": charts,
                 "classes": tabulate_classes(head),

@@ -47,7 +47,7 @@ def describe_calibration(cross_fitted: bool) -> str:
     )
 
 
-def describe_people(head: HeadFigures, shared: int, where: str) -> str:
+def describe_people(head: HeadFigures, where: str) -> str:
     """Which kind of interval these are, and how many people flatter, for they stand ``where``."""
     if head.by_person:
         unnamed = (
@@ -65,10 +65,10 @@ def describe_people(head: HeadFigures, shared: int, where: str) -> str:
             "Intervals count every picture as a case of its own (Wilson's of 1927 for accuracy, a "
             f"jackknife for macro F1): {known}, and they may be too narrow."
         )
-    if shared:
+    if head.shared_persons:
         return (
-            f"{intervals} {shared} of the {head.persons} people stand in {where}: the figures "
-            "flatter."
+            f"{intervals} {head.shared_persons} of the {head.persons} people stand in {where}: "
+            "the figures flatter."
         )
     return f"{intervals} None of them stands in {where}." if head.by_person else intervals
 

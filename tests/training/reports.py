@@ -49,7 +49,6 @@ def build_report(images: Path) -> Report:
         day=date(2026, 11, 21),
         heads=[head],
         answers=[answers],
-        shared_persons=0,
         shared_where="the training part",
         sections=[
             Section("Worse pictures", "Lost points.", Table(("", "fer7"), [("fog | <u>", "3")]))

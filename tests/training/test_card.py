@@ -32,6 +32,7 @@ def build_head(taxonomy: str, labels: tuple[str, ...], value: float) -> HeadFigu
         accuracy_without_twins=Estimate(value - 0.01, 0, 1, 3543),
         accuracy_mirrored=Estimate(value + 0.01, 0, 1, 3589),
         persons=0,
+        shared_persons=0,
         unnamed=3589,
         by_person=False,
         macro_precision=0.7654,
@@ -58,7 +59,6 @@ def build_head(taxonomy: str, labels: tuple[str, ...], value: float) -> HeadFigu
 EVALUATED = Evaluation(
     data="PublicTest",
     cross_fitted=True,
-    shared_persons=0,
     weights_sha256="ab" * 32,
     megabytes=12.63,
     parameters=6_290_000,
@@ -164,8 +164,9 @@ def test_the_card_says_what_calibration_was_measured_with(card: str, bundle: Bun
 def test_the_card_says_whom_intervals_hold_for(
     people: dict[str, int], shared: int, text: str, bundle: Bundle
 ) -> None:
-    heads = [replace(head, **people) for head in EVALUATED.heads]  # type: ignore[arg-type]
-    evaluated = replace(EVALUATED, heads=heads, shared_persons=shared)
+    changes = {**people, "shared_persons": shared}
+    heads = [replace(head, **changes) for head in EVALUATED.heads]  # type: ignore[arg-type]
+    evaluated = replace(EVALUATED, heads=heads)
     card = " ".join(build_card(bundle, evaluated, TODAY, COMMAND).split())
     assert text in card
     assert ("the figures flatter." in card) == bool(shared)

@@ -94,7 +94,7 @@ def test_what_is_held_out_neither_teaches_nor_chooses(folds: Folds, manifest: Pa
         assert not people[0] & people[1]
         assert not people[2] & (people[0] | people[1])
         assert sum(map(len, (learned, chooses, held))) == PICTURES
-    assert folds.count_shared_persons() == 0
+    assert folds.list_shared_persons() == set()
 
 
 def test_every_picture_is_answered_once_by_the_network_that_has_not_seen_it(
@@ -210,10 +210,10 @@ def test_people_in_several_folds_are_counted(manifest: Path, tmp_path: Path) -> 
     homes = table.groupby("person")["fold"].nunique()
     write_manifest(table, tmp_path / "folds.csv")
     folds = Folds.read(tmp_path / "folds.csv", manifest.parent, None)
-    assert folds.count_shared_persons() == (homes > 1).sum()
+    assert folds.list_shared_persons() == set(homes.index[homes > 1])
     table["person"] = "somebody"
-    assert replace(folds, table=table).count_shared_persons() == 1
-    assert replace(folds, table=table.drop(columns="person")).count_shared_persons() == 0
+    assert replace(folds, table=table).list_shared_persons() == {"somebody"}
+    assert replace(folds, table=table.drop(columns="person")).list_shared_persons() == set()
 
 
 def test_a_teacher_would_have_seen_what_is_held_out() -> None:

@@ -71,7 +71,9 @@ def replace_logits(monkeypatch: pytest.MonkeyPatch, logits: NDArray[np.float32])
 
 
 def measure(bundle: Bundle, faces: FaceSet, *, cross_fitted: bool = True) -> Evaluation:
-    return evaluate(bundle, faces, "PublicTest", cross_fitted=cross_fitted)[0]
+    return evaluate(
+        bundle, faces, "PublicTest", cross_fitted=cross_fitted, trained_persons={"lee", "park"}
+    )[0]
 
 
 @pytest.fixture
@@ -180,6 +182,7 @@ def test_temperatures_were_fitted_on_validation_of_the_very_data_that_was_learne
 def test_people_are_counted_and_intervals_are_theirs(figures: Evaluation) -> None:
     ferplus8, fer7 = figures.heads
     assert (fer7.persons, fer7.unnamed, fer7.by_person) == (3, 2, True)
+    assert fer7.shared_persons == 1
     assert (ferplus8.persons, ferplus8.unnamed) == (3, 1)  # the last two have no truth
     right, persons = np.array(TRUTH) == np.array(ANSWERS), np.array([0, 0, 1, 2, 0, 1, 3, 3, 1, 4])
     assert fer7.accuracy == estimate_accuracy(np.ones(10, dtype=int), right.astype(int), persons)
