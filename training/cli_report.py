@@ -61,7 +61,7 @@ def evaluate(
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
     if report:
-        check_report_folder(report, bundle, flags.folder)
+        check_report_folder(report, bundle)
     if photos and detector == "none":
         raise ConfigError("--photos: faces must be found in them; add --detector mtcnn or haar.")
     loaded = load_bundle(bundle)

@@ -77,12 +77,12 @@ class Mistake:
     truth_probability: float
 
 
-def check_report_folder(folder: Path, *foreign: Path) -> None:
-    """Raises ConfigError where pictures would come to lie in a bundle or among the data."""
-    if folder.resolve() in {each.resolve() for each in foreign} or (
-        folder.exists() and not folder.is_dir()
-    ):
-        raise ConfigError(f"--report {folder}: is no folder of reports; name one of its own.")
+def check_report_folder(folder: Path, bundle: Path) -> None:
+    """Raises ConfigError where pictures would come to lie in the bundle, which is handed on."""
+    if folder.resolve().is_relative_to(bundle.resolve()):
+        raise ConfigError(f"--report {folder}: is in the bundle; name a folder outside of it.")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--report {folder}: is a file; name a folder.")
 
 
 def report_evaluation(
@@ -163,7 +163,7 @@ def find_worst(answers: Answers, most: int) -> list[Mistake]:
 
 
 def describe_data(report: Report) -> dict[str, Any]:
-    """Everything, so that comparisons can be computed anew: a row of ``answers`` per picture."""
+    """Everything, so that comparisons can be computed anew: a row per picture and head."""
     return {
         "title": report.title,
         "facts": report.facts,

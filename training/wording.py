@@ -37,9 +37,9 @@ def describe_calibration(cross_fitted: bool) -> str:
     """What the figures of calibration are measured with."""
     if cross_fitted:
         return (
-            "The bundle's temperatures were fitted on these very pictures; so ECE, Brier score and "
-            "the share that is sure are cross-fitted: five folds, each measured with a temperature "
-            "fitted on the others."
+            "The bundle's epoch and temperatures were chosen on these very pictures, so accuracy "
+            "flatters slightly; ECE, Brier score and the share that is sure are cross-fitted: five "
+            "folds, each measured with a temperature fitted on the others."
         )
     return (
         "ECE, Brier score and the share that is sure are measured with the temperatures and the "

@@ -89,7 +89,7 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
     assert not (out / "bundle" / CARD).exists()
     inside = call(*measure, "--report", out / "bundle")
     assert inside.returncode == 2
-    assert "is no folder of reports" in inside.stderr
+    assert "is in the bundle; name a folder outside" in inside.stderr
     measured = call(*measure, "--report", tmp_path / "report")
     assert measured.returncode == 0, measured.stderr
     assert "report written to" in measured.stderr

@@ -198,9 +198,12 @@ def test_no_mistakes_are_no_fault(report: Report, tmp_path: Path) -> None:
     assert "0 of 0 wrong answers" in (tmp_path / MARKDOWN).read_text(encoding="utf-8")
 
 
-def test_a_report_never_comes_to_lie_in_a_bundle_or_among_the_data(tmp_path: Path) -> None:
+def test_a_report_never_comes_to_lie_in_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "bundle", tmp_path / "data" / ".." / "data", tmp_path / "file"):
-        with pytest.raises(ConfigError, match=r"--report .*: is no folder of reports; name one of"):
-            check_report_folder(folder, tmp_path / "bundle", tmp_path / "data")
-    check_report_folder(tmp_path / "new", tmp_path / "bundle", tmp_path / "data")
+    bundle = tmp_path / "bundle"
+    for folder in (bundle, bundle / "report", tmp_path / "x" / ".." / "bundle"):
+        with pytest.raises(ConfigError, match=r"--report .*: is in the bundle; name a folder"):
+            check_report_folder(folder, bundle)
+    with pytest.raises(ConfigError, match=r"--report .*: is a file; name a folder"):
+        check_report_folder(tmp_path / "file", bundle)
+    check_report_folder(tmp_path / "bundle-report", bundle)
