@@ -1,8 +1,9 @@
 """Read, check and write a model bundle: a folder in timm's own Hub layout.
 
 ``config.json`` is timm's (architecture, model_args, label_names, pretrained_cfg) with our own keys
-under ``kfer``; ``model.safetensors`` holds the weights; ``README.md`` is the model card. Weights in
-any other form are refused: unpickling a file runs whatever code it brings.
+under ``kfer``; ``model.safetensors`` holds the weights; ``README.md`` is the model card;
+``action_units.json``, where there is one, explains the answers. Weights in any other form are
+refused: unpickling a file runs whatever code it brings.
 """
 
 import hashlib
@@ -17,8 +18,10 @@ from kfer.errors import BundleError, TaxonomyError
 from kfer.faces import CropSpec
 from kfer.labels import Mapping as LabelMapping
 from kfer.labels import Taxonomy, get_mapping, get_taxonomy
+from kfer.surrogate import Surrogate, load_surrogate
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+EXPLANATION = "action_units.json"
 PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -52,6 +55,7 @@ class Bundle:
     pretrained_cfg: Mapping[str, Any]
     num_classes: int
     unsure_below: float | None
+    surrogate: Surrogate | None = None
 
     @property
     def identity(self) -> str:
@@ -105,6 +109,7 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
             pretrained_cfg={**config["pretrained_cfg"]},
             num_classes=num_classes,
             unsure_below=own.get("unsure_below"),
+            surrogate=_find_surrogate(folder, weights),
         )
         built = dict(config.get("model_args") or {}).get("num_classes", num_classes)
         if built != num_classes:  # timm would fill the last layer with random numbers
@@ -193,6 +198,19 @@ def _find_weights(folder: Path) -> Path:
             f"code when opened and are refused; convert them to {WEIGHTS}."
         )
     raise BundleError(f"{folder.name} has no {WEIGHTS}; download or copy the folder again.")
+
+
+def _find_surrogate(folder: Path, weights: Path) -> Surrogate | None:
+    path = folder / EXPLANATION
+    if not path.exists():
+        return None
+    surrogate = load_surrogate(path)
+    if surrogate.weights_sha256 != hash_file(weights):
+        raise BundleError(
+            f"{_name(path)} explains other answers than those of {_name(weights)}. Delete it, and "
+            "make it again with: python -m training explain --bundle."
+        )
+    return surrogate
 
 
 def _read_head(head: Mapping[str, Any]) -> Head:

@@ -1,7 +1,7 @@
 """Where a model comes from: the bundled folder, a local folder, or a Hub id at one fixed revision.
 
 Whatever the reference, the answer is a folder on this machine and, for a Hub model, the full commit
-that the folder holds, so that every prediction can say which weights made it. Only a bundle's three
+that the folder holds, so that every prediction can say which weights made it. Only a bundle's own
 files are fetched. A commit never changes: once it is complete in the cache, it needs no network.
 """
 
@@ -19,7 +19,7 @@ HUB_PREFIX = "hf-hub:"
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _NEEDED = (_CONFIG, _WEIGHTS)
-_WANTED = (*_NEEDED, "README.md")
+_WANTED = (*_NEEDED, "README.md", "action_units.json")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 _PROBE_SECONDS = 10.0
@@ -154,7 +154,7 @@ def _locate_on_hub(wanted: _HubReference, cache_dir: Path | None) -> ModelSource
         try:
             folder = _fetch_snapshot(wanted, cache_dir)
         except _UnreachableError as unreachable:
-            # Without its README.md a cached model still reads faces.
+            # Without the others a cached model still reads faces.
             folder = _find_cached(wanted, cache_dir, _NEEDED)
             if folder is None:
                 raise

@@ -58,6 +58,39 @@ TEXTS: dict[str, tuple[str, str]] = {
     "taxonomy_korean5": ("한국 5가지 · 어림", "Korean 5 · approximate"),
     "taxonomy_aihub7": ("한국 7가지(AI Hub) · 어림", "Korean 7 (AI Hub) · approximate"),
     "taxonomy_openface6": ("6가지(공포 없음) · 어림", "6, without fear · approximate"),
+    "units_title": ("얼굴 움직임과 모델의 답", "Face movements and answers"),
+    "units_scope": (
+        "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. {faces} "
+        "{pictures}장에 모델이 한 답을 통틀어 회귀로 요약한 거예요. 회귀에 쓰지 않은 얼굴에서 이 "
+        "요약은 {agreement}를 모델과 똑같이 답해요. 늘 가장 흔한 답만 하면 {baseline}예요.",
+        "Not measured in this photo: KFER measures no face movements in photos. This sums up, by "
+        "regression, the model's answers to {pictures} {faces} whose movements are known. On faces "
+        "left out of the regression, the summary answers as the model does in {agreement}; always "
+        "giving the commonest answer would in {baseline}.",
+    ),
+    "units_rendered": ("움직임의 세기를 정해 컴퓨터로 만든 얼굴", "rendered faces"),
+    "units_photographed": ("움직임의 세기를 잰 얼굴 사진", "photographed faces"),
+    "units_answer": ("모델의 답", "The model's answer"),
+    "units_count": (
+        "모델은 그 가운데 {count}장에 이렇게 답했어요.",
+        "The model gave this answer to {count} of them.",
+    ),
+    "units_few": (
+        "모델이 그 가운데 {count}장에만 이렇게 답해서, 어떤 움직임과 관련 있는지 알 수 없어요.",
+        "The model gave this answer to {count} of them only: too few to tell what goes with it.",
+    ),
+    "units_unit": ("얼굴 움직임 (FACS)", "Action unit (FACS)"),
+    "units_coefficient": ("계수, 95 % 구간", "Coefficient, 95 % interval"),
+    "units_for": ("셀수록 이 답이 더 나오는 움직임", "Speak for this answer"),
+    "units_against": ("셀수록 이 답이 덜 나오는 움직임", "Speak against it"),
+    "units_unclear": ("어느 쪽인지 확실하지 않은 움직임", "Not clear either way"),
+    "units_how": (
+        "계수는 움직임이 한 단계 세질 때 다른 답에 견준 이 답의 로그 승산이 얼마나 달라지는지예요. "
+        "가는 선은 95 % 구간이고, 그 안에 0이 있으면 어느 쪽인지 확실하지 않아요.",
+        "A coefficient is what one step of a movement adds to the log odds of this answer against "
+        "the others. The thin line is the 95 % interval; where it holds 0, it is not clear either "
+        "way.",
+    ),
     "table": ("표로 보기", "As a table"),
     "download": ("내려받기", "Download"),
     "download_photo": ("사진", "Photo"),
@@ -109,4 +142,35 @@ TEXTS: dict[str, tuple[str, str]] = {
         "stand in the model card below.",
     ),
     "about_version": ("버전", "Version"),
+}
+
+# The names of the Facial Action Coding System (Ekman, Friesen and Hager 2002).
+ACTION_UNITS: dict[str, tuple[str, str]] = {
+    "AU01": ("눈썹 안쪽 올림", "Inner brow raiser"),
+    "AU02": ("눈썹 바깥쪽 올림", "Outer brow raiser"),
+    "AU04": ("눈썹 내림", "Brow lowerer"),
+    "AU05": ("윗눈꺼풀 올림", "Upper lid raiser"),
+    "AU06": ("볼 올림", "Cheek raiser"),
+    "AU07": ("눈꺼풀 조임", "Lid tightener"),
+    "AU09": ("코 찡그림", "Nose wrinkler"),
+    "AU10": ("윗입술 올림", "Upper lip raiser"),
+    "AU11": ("팔자 주름 깊어짐", "Nasolabial deepener"),
+    "AU12": ("입꼬리 당김", "Lip corner puller"),
+    "AU13": ("입꼬리 위로 당김", "Sharp lip puller"),
+    "AU14": ("보조개 만듦", "Dimpler"),
+    "AU15": ("입꼬리 내림", "Lip corner depressor"),
+    "AU16": ("아랫입술 내림", "Lower lip depressor"),
+    "AU17": ("턱끝 올림", "Chin raiser"),
+    "AU18": ("입술 오므림", "Lip pucker"),
+    "AU20": ("입술 옆으로 당김", "Lip stretcher"),
+    "AU22": ("입술 내밀어 벌림", "Lip funneler"),
+    "AU23": ("입술 조임", "Lip tightener"),
+    "AU24": ("입술 맞누름", "Lip pressor"),
+    "AU25": ("입술 벌어짐", "Lips part"),
+    "AU26": ("턱 벌어짐", "Jaw drop"),
+    "AU27": ("입 크게 벌림", "Mouth stretch"),
+    "AU28": ("입술 말아 넣음", "Lip suck"),
+    "AU43": ("눈 감음", "Eyes closed"),
+    "AU45": ("눈 깜박임", "Blink"),
+    "AU46": ("한 눈 감음", "Wink"),
 }

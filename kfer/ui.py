@@ -21,7 +21,8 @@ from kfer.photos import open_photo
 from kfer.pipeline import describe
 from kfer.recognizer import Recognizer
 from kfer.render import draw_analysis
-from kfer.texts import TEXTS
+from kfer.surrogate import Surrogate
+from kfer.texts import ACTION_UNITS, TEXTS
 from kfer.web import AT_ONCE, MAX_BYTES, build_size_error, encode_jpeg
 
 STATIC = Path(__file__).parent / "static"
@@ -44,7 +45,7 @@ def build_header() -> gr.HTML:
             <button type="button" data-language="en" lang="en">English</button>
           </div>
         </header>""",
-        head='<script src="kfer/static/language.js"></script>',
+        head=_load_scripts("language"),
         js_on_load="kferMountHeader(element)",
         apply_default_css=False,
         padding=False,
@@ -55,7 +56,7 @@ def build_tab(recognizer: Recognizer, missing: KferError | None) -> None:
     """Lay out the Analyze tab. ``missing``: why the configured model could not be had, if so."""
     gr.HTML(
         _render_tab(recognizer, missing),
-        head='<script src="kfer/static/analyze.js"></script>',
+        head=_load_scripts("units", "analyze"),
         js_on_load="kferMountAnalyze(element, props.config)",
         config=_build_config(recognizer),
         apply_default_css=False,
@@ -139,6 +140,7 @@ def _build_config(recognizer: Recognizer) -> dict[str, Any]:
             taxonomy.name: dict(zip(taxonomy.labels, taxonomy.english, strict=True))
             for taxonomy in TAXONOMIES.values()
         },
+        "actionUnits": ACTION_UNITS,
         "models": [_describe_model(bundle) for bundle in recognizer.bundles.values()],
         "maxBytes": MAX_BYTES,
     }
@@ -154,7 +156,15 @@ def _describe_model(bundle: Bundle) -> dict[str, Any]:
         "taxonomies": taxonomies,
         "unreachable": {name: _list_unreachable(bundle, name) for name in taxonomies},
         "unsureBelow": bundle.unsure_below,
+        "units": _describe_surrogate(bundle.surrogate) if bundle.surrogate else None,
     }
+
+
+def _describe_surrogate(surrogate: Surrogate) -> dict[str, Any]:
+    """What the page shows of it: with means and intercepts, it could read action units."""
+    shown = ("taxonomy", "labels", "units", "coefficients", "low", "high", "counts", "explained",
+             "pictures", "agreement", "baseline", "rendered")  # fmt: skip
+    return {name: getattr(surrogate, name) for name in shown}
 
 
 def _list_unreachable(bundle: Bundle, name: str) -> tuple[str, ...]:
@@ -197,6 +207,10 @@ def _render_example(name: str) -> str:
         f'<img src="kfer/examples/{name}.webp" alt="{korean} · {english}: {name}" loading="lazy">'
         "</button>"
     )
+
+
+def _load_scripts(*names: str) -> str:
+    return "".join(f'<script src="kfer/static/{name}.js"></script>' for name in names)
 
 
 def _strip_front_matter(card: str) -> str:

@@ -9,7 +9,7 @@ import timm
 import torch
 import yaml
 
-from kfer.bundle import CARD, CONFIG, WEIGHTS, hash_file, load_bundle
+from kfer.bundle import CARD, CONFIG, EXPLANATION, WEIGHTS, hash_file, load_bundle
 from kfer.classifier import Classifier
 from kfer.photos import load_photo
 from kfer.recognizer import Recognizer
@@ -46,7 +46,8 @@ def test_it_is_a_bundle_of_at_most_twenty_megabytes(folder: Path) -> None:
     assert bundle.unsure_below is not None
     assert 0 < bundle.unsure_below < 1
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= MAX_BYTES
-    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, CARD, "evaluation.json"}
+    names = {path.name for path in folder.iterdir()}
+    assert names - {EXPLANATION} == {CONFIG, WEIGHTS, CARD, "evaluation.json"}
 
 
 @each_folder
@@ -55,6 +56,22 @@ def test_the_card_and_the_figures_belong_to_the_weights(folder: Path) -> None:
     assert f"Weights sha256: `{digest}`" in (folder / CARD).read_text(encoding="utf-8")
     assert read_evaluation(folder)["weights_sha256"] == digest
     assert read_evaluation(folder)["megabytes"] == (folder / WEIGHTS).stat().st_size / 1e6
+
+
+@each_folder
+def test_the_card_says_what_explains_the_answers(folder: Path) -> None:
+    surrogate = load_bundle(folder).surrogate
+    card = (folder / CARD).read_text(encoding="utf-8")
+    assert ("## Action units" in card) == (surrogate is not None)
+    if surrogate is None:
+        return
+    faces = "rendered faces" if surrogate.rendered else "photographs"
+    assert f"\n{surrogate.pictures} {faces} whose action units are known" in card
+    agreement, baseline = (
+        f"{share * 100:.2f} %" for share in (surrogate.agreement, surrogate.baseline)
+    )
+    assert f"answers as the model does in {agreement}; always" in card
+    assert f"would in {baseline}" in card
 
 
 @each_folder

@@ -136,7 +136,9 @@ class _XceptionModule(nn.Module):
         self.body = nn.Sequential(
             _Separable(channels, width), nn.ReLU(), _Separable(width, width), nn.MaxPool2d(3, 2, 1)
         )
-        self.shortcut = nn.Sequential(*_convolve(channels, width, 1, stride=2))
+        # Every second pixel, then a convolution: PyTorch 2.14 on CPUs writes past its memory in the
+        # backward pass of a strided 1x1 convolution of few channels that lie channels-last.
+        self.shortcut = nn.Sequential(nn.MaxPool2d(1, 2), *_convolve(channels, width, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         summed: Tensor = self.body(images) + self.shortcut(images)
@@ -166,10 +168,10 @@ class MiniXception(nn.Module):
 
 
 def _convolve(
-    channels: int, width: int, side: int, *, stride: int = 1, padding: int | None = None
+    channels: int, width: int, side: int, *, padding: int | None = None
 ) -> tuple[nn.Module, nn.Module]:
     pad = side // 2 if padding is None else padding
-    convolution = nn.Conv2d(channels, width, side, stride, pad, bias=False)
+    convolution = nn.Conv2d(channels, width, side, padding=pad, bias=False)
     return convolution, nn.BatchNorm2d(width)
 
 

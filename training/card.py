@@ -3,12 +3,15 @@
 import dataclasses
 import json
 from datetime import date
+from pathlib import Path
 from textwrap import fill
 
-from kfer.bundle import CARD, Bundle
+from kfer.bundle import CARD, EXPLANATION, Bundle
 from kfer.labels import get_taxonomy
+from kfer.surrogate import Surrogate
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures
+from training.explain_au import list_strongest
 from training.export import EVALUATION
 from training.files import replace_text
 from training.origin import find_ancestors, find_pretrained, read_training
@@ -33,8 +36,8 @@ tags: [facial-expression-recognition, emotion, korean, calibrated]
 ---
 """
 
-_USES = """## Intended use
-
+_UNITS_TITLE, _USES_TITLE = "## Action units\n", "## Intended use\n"
+_USES = f"""{_USES_TITLE}
 A demonstration and a research aid: comparing how people and a model read the same faces, labelling
 pictures for a study, teaching. It reads the *expression* on a picture, as raters on the internet
 would name it; it does not know what a person feels.
@@ -109,7 +112,44 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
         _LIMITS if fer2013 else _OTHER_LIMITS,
         _describe_loading(bundle),
     ]
-    return "\n".join(parts)
+    card = "\n".join(parts)
+    return _insert_units(card, bundle.surrogate) if bundle.surrogate else card
+
+
+def update_card(folder: Path, surrogate: Surrogate) -> None:
+    """The bundle's card, where it has one yet, says what explains its answers."""
+    path = folder / CARD
+    if path.exists():
+        replace_text(path, _insert_units(path.read_text(encoding="utf-8"), surrogate))
+
+
+def _insert_units(card: str, surrogate: Surrogate) -> str:
+    """In place of what an earlier explanation said."""
+    measured, uses, rest = card.partition(_USES_TITLE)
+    return measured.partition(_UNITS_TITLE)[0] + _describe_units(surrogate) + uses + rest
+
+
+def _describe_units(surrogate: Surrogate) -> str:
+    taxonomy = get_taxonomy(surrogate.taxonomy)
+    rows = "\n".join(
+        f"| {label} {taxonomy.to_english(label)} | {count} | {terms} |"
+        for label, count, terms in list_strongest(surrogate)
+    )
+    missing = [label for label in taxonomy.labels if label not in surrogate.labels]
+    rare = f"\nHardly ever its answer to them: {', '.join(missing)}.\n" if missing else ""
+    faces = "rendered faces" if surrogate.rendered else "photographs"
+    return f"""{_UNITS_TITLE}
+A multinomial logistic regression from action units to the model's answers (`{taxonomy.name}`) to
+{surrogate.pictures} {faces} whose action units are known (`{EXPLANATION}`). On pictures left out it
+answers as the model does in {percent(surrogate.agreement)}; always giving the commonest answer
+would in {percent(surrogate.baseline)}. It says what goes with the answers as a whole, nothing of
+a single photo, in which no action unit is measured.
+
+| answer | pictures | log odds per step of a unit (95 % interval), where 0 is outside |
+|---|---|---|
+{rows}
+{rare}
+"""
 
 
 def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:

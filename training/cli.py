@@ -5,6 +5,7 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +14,13 @@ import typer
 
 from kfer.errors import KferError
 from training.cli_bundle import bundle_app
-from training.cli_data import ExcludeOption, data_app
+from training.cli_data import ExcludeOption, VotesOption, data_app
 from training.cli_options import (
     CropsOption,
     DataOption,
     DeviceOption,
     ImagesOption,
     RecipeOption,
-    VotesOption,
     choose_device,
     report_epoch,
     resumable,
@@ -67,16 +67,15 @@ def train(
 
     Under torchrun all processes share every batch of the recipe.
     """
-    from kfer.bundle import load_bundle
-    from training.config import load_recipe
     from training.data import DataFlags
-    from training.distill import Teachers, read_start
+    from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
     from training.export import check_target, export_bundle
     from training.loop import check_teaching
     from training.loop import train as run
     from training.manifest import TRAIN, VALIDATION
     from training.origin import describe_origin
+    from training.recipe import load_recipe
 
     # What cannot be done is said now, not after hours.
     config = load_recipe(recipe)
@@ -86,10 +85,10 @@ def train(
     check_target(target)
     chosen = choose_device(device)
     check_teaching(config, bool(teacher))
-    bundles = [load_bundle(folder) for folder in teacher or ()]
+    bundles = [load_parent(folder, "--teacher") for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
     teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
-    first = load_bundle(start) if start else None
+    first = load_parent(start, "--start") if start else None
     faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)
     with join_processes(chosen) as processes:
         if processes.first:
@@ -142,6 +141,49 @@ def average(
     (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)
     export_bundle(config, out / BEST, validation, target)
     typer.echo(f"bundle written to {target}")
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this one's steps and settings.")] = None,
+) -> None:
+    """List the systems that can be trained, each with the figure to compare with."""
+    from training.recipe import list_recipes, read_recipe
+
+    if name is None:
+        for recipe in list_recipes():
+            network = recipe.config.architecture if recipe.config else "no network"
+            typer.echo(f"{recipe.name:<28}{network}")
+            if recipe.about:
+                typer.echo(f"    {recipe.about.system}: {recipe.about.figure}")
+        return
+    recipe = read_recipe(name)
+    if recipe.about:
+        typer.echo(f"{recipe.about.system}: {recipe.about.figure}\n")
+        for step in recipe.about.steps:
+            typer.echo(f"python -m training {step}")
+        typer.echo()
+    if recipe.config:
+        typer.echo(recipe.config.to_json())
+
+
+@app.command()
+def reproduce(
+    recipe: Annotated[str, typer.Argument(help="A name in training/recipes.")],
+) -> None:
+    """Run all steps of a recipe, in the folder that holds what they name.
+
+    The same command goes on where it was interrupted.
+    """
+    from training.recipe import read_recipe
+
+    about = read_recipe(recipe).about
+    if about is None:
+        raise ConfigError(f"{recipe}: has no steps; `train --recipe {recipe}` trains it.")
+    for number, step in enumerate(about.steps, start=1):
+        typer.echo(f"[{number}/{len(about.steps)}] python -m training {step}")
+        if status := app(shlex.split(step), standalone_mode=False):
+            raise typer.Exit(status)
 
 
 def main() -> None:

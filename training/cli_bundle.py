@@ -32,6 +32,9 @@ def explain(
         str, typer.Option(help="Finds the faces for --bundle; none where pictures are crops.")
     ] = "none",
     taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "aihub7",
+    rendered: Annotated[
+        bool, typer.Option(help="The faces are rendered: page and card say so.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the folds and of the intervals.")] = 0,
 ) -> None:
     """Action units -> emotions: coefficients with intervals, and each picture's contributions."""
@@ -44,6 +47,7 @@ def explain(
         merge_openface,
         read_units,
     )
+    from training.card import update_card
     from training.explain_au import describe, explain_labels, explain_network, write_explanation
     from training.manifest import read_manifest
 
@@ -59,11 +63,13 @@ def explain(
     wanted = get_taxonomy(taxonomy)
     if bundle:
         surrogate = explain_network(
-            load_bundle(bundle), known, intensities, wanted, images, detector, seed
+            load_bundle(bundle), known, intensities, wanted, images, detector, rendered, seed
         )
     else:
-        surrogate = explain_labels(known, intensities, wanted, seed)
+        surrogate = explain_labels(known, intensities, wanted, rendered, seed)
     write_explanation(surrogate, known, intensities, out, bundle)
+    if bundle:
+        update_card(bundle, surrogate)
     typer.echo(describe(surrogate))
     if len(known) < len(table):
         typer.echo(f"{len(table) - len(known)} pictures have no action units", err=True)
@@ -81,12 +87,14 @@ def publish(
     private: Annotated[bool, typer.Option(help="For your eyes only.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
 ) -> None:
-    """Put a bundle on the Hugging Face Hub and read it back; without --yes, only show it."""
+    """Make a Hugging Face Hub repository this bundle and read it back; without --yes, only show."""
     from kfer.bundle import load_bundle
-    from training.publish import compare, prepare, push
+    from training.publish import compare, find_surplus, prepare, push
 
     publication = prepare(load_bundle(bundle), out, repo, license, data_terms, private)
     typer.echo(publication.describe())
+    for name in find_surplus(publication):
+        typer.echo(f"{name:20} {'removed':>12}")
     if not yes:
         typer.echo("nothing was sent; add --yes to do it", err=True)
         return

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer()
 
-LAYOUTS = ("tsv", "json", "folders")
+ENGINES = ("processes", "ray")
+LAYOUTS = ("tsv", "json", "folders", "fer2013")
 ManifestOption = Annotated[Path, typer.Option("--manifest", help="The table of an earlier stage.")]
 ImagesOption = Annotated[Path, typer.Option("--images", help="The folder that its paths are in.")]
 ExcludeOption = Annotated[
     Path | None,
     typer.Option("--exclude", help="CSV; its first column names what to leave out."),
 ]
+VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 WorkersOption = Annotated[int, typer.Option(min=1, help="How many at once.")]
 PersonOption = Annotated[
     str | None,
@@ -39,18 +41,18 @@ def download(
     out: Annotated[Path, typer.Option(help="Image folder; what is there is not fetched again.")],
     workers: WorkersOption = 16,
 ) -> None:
-    """Fetch the pictures that a TSV names; what failed stands in OUT's two logs."""
+    """Fetch the pictures that a TSV names; what failed, now or before, stands in OUT's two logs."""
     from training.download import DOWNLOAD_LOG, PARSE_LOG, read_wanted
     from training.download import download as run
 
     wanted, refused = read_wanted(source)
     with _progress("download", len(wanted)) as advance:
-        summary = run(wanted, refused, out, workers, lambda _: advance())
+        summary = run(source, wanted, refused, out, workers, lambda _: advance())
     typer.echo(
         f"{summary.fetched} fetched, {summary.present} there before, {summary.failed} failed, "
         f"{summary.malformed} malformed rows"
     )
-    if summary.failed:
+    if (out / DOWNLOAD_LOG).exists():
         typer.echo(f"to try the failed ones again: --input {out / DOWNLOAD_LOG}", err=True)
     if summary.malformed:
         typer.echo(f"malformed rows: {out / PARSE_LOG}", err=True)
@@ -67,11 +69,14 @@ def votes(
     layout: Annotated[str, typer.Option(help=f"One of {', '.join(LAYOUTS)}.")] = "tsv",
     taxonomy: Annotated[str, typer.Option(help="Of class folders.")] = "aihub7",
     person: PersonOption = None,
+    ferplus: VotesOption = None,
+    exclude: ExcludeOption = None,
 ) -> None:
     """Read labels in any layout into a manifest; three annotators become a majority, or UNKNOWN."""
     from kfer.labels import get_taxonomy
-    from training.manifest import write_manifest
+    from training.manifest import drop_excluded, write_manifest
     from training.sources.aihub import PERSON, read_json, read_tsv
+    from training.sources.fer2013 import read_fer2013
     from training.sources.folders import read_folders
     from training.sources.tsv import Refused, write_refused
 
@@ -79,13 +84,19 @@ def votes(
         raise ConfigError(f"--layout {layout}: unknown; allowed are {', '.join(LAYOUTS)}.")
     if layout != "json" and len(source) > 1:
         raise ConfigError(f"--layout {layout}: takes one --input, but got {len(source)}.")
-    if layout == "folders":
+    if (layout == "fer2013") != bool(ferplus):
+        raise ConfigError("--votes: goes with --layout fer2013, which needs it; give both.")
+    refused: list[Refused] = []
+    if ferplus:
+        table = read_fer2013(source[0], ferplus, exclude, "--input")
+    elif layout == "folders":
         table = read_folders(source[0], get_taxonomy(taxonomy), person)
-        refused: list[Refused] = []
     elif layout == "json":
         table, refused = read_json(source, person or PERSON)
     else:
         table, refused = read_tsv(source[0], person or PERSON)
+    if not ferplus:  # FER2013's list also marks pictures that stay
+        table = drop_excluded(table, exclude)
     write_manifest(table, out)
     log = out.with_name("parse.error.log")
     write_refused(refused, log)
@@ -109,22 +120,34 @@ def crop(
     exclude: ExcludeOption = None,
     weights: Annotated[Path | None, typer.Option(help="YOLO-face's weights.")] = None,
     workers: WorkersOption = 2,
+    engine: Annotated[
+        str, typer.Option(help="processes of this machine, or ray: a Ray cluster's.")
+    ] = "processes",
+    cluster: Annotated[
+        str,
+        typer.Option(envvar="RAY_ADDRESS", help="Ray's address; local: one for this run alone."),
+    ] = "local",
 ) -> None:
     """Cut the face out of every photo; photos without one are listed in OUT/crop.error.log."""
     from kfer.faces import CropSpec
-    from training.crop import LOG, CropSettings, crop_photos
+    from training.cluster import build_ray_engine
+    from training.crop import LOG, CropSettings, crop_photos, run_processes
     from training.manifest import drop_excluded, read_manifest
 
     if by == "none":
         raise ConfigError("--by none: faces must be found; choose boxes, mtcnn, haar or yolo.")
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine {engine}: unknown; allowed are {', '.join(ENGINES)}.")
     if align and by in ("boxes", "haar"):
         raise ConfigError(f"--align: {by} gives no landmarks to turn by; use --by mtcnn.")
     if margin <= -1:
         raise ConfigError(f"--margin: must be above -1, but got {margin:g}.")
     table = drop_excluded(read_manifest(manifest), exclude)
-    settings = CropSettings(by, CropSpec(margin, size, grey, align), weights)
+    spec = CropSpec(margin, size, grey, align)
+    settings = CropSettings(by, spec, weights and weights.absolute())
+    run = build_ray_engine(cluster) if engine == "ray" else run_processes
     with _progress("crop", len(table)) as advance:
-        cropped = crop_photos(table, images, out, settings, workers, lambda _: advance())
+        cropped = crop_photos(table, images, out, settings, workers, lambda _: advance(), run)
     failed = len(table) - len(cropped)
     typer.echo(f"{len(cropped)} crops in {out}, {failed} photos without one")
     if failed:
@@ -168,10 +191,10 @@ def split(
     by: Annotated[str, typer.Option(help="What stays together: person or image.")] = "person",
     seed: Annotated[int, typer.Option(help="Another one deals out differently.")] = 0,
     cap: Annotated[
-        int | None, typer.Option(min=1, help="At most so many training pictures of each label.")
+        int | None, typer.Option(min=1, help="At most so many pictures of each label to learn.")
     ] = None,
     undersample: Annotated[
-        bool, typer.Option(help="As many of each label in training as of the rarest.")
+        bool, typer.Option(help="As many pictures of each label to learn as of the rarest.")
     ] = False,
     person: PersonOption = None,
     exclude: ExcludeOption = None,
@@ -197,8 +220,6 @@ def split(
         raise ConfigError(f"--by {by}: unknown; allowed are {PERSON} and {IMAGE}.")
     if cap and undersample:
         raise ConfigError("--cap and --undersample: both say how many; give one of them.")
-    if folds and (cap or undersample):
-        raise ConfigError("--cap and --undersample: belong to parts; leave out --folds.")
     table = drop_excluded(read_manifest(manifest), exclude)
     if person:
         table["person"] = extract_persons(table["path"], person)

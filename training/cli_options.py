@@ -19,7 +19,6 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
 ]
-VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 CropsOption = Annotated[
     Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
 ]

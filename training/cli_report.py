@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from training import cli_data
-from training.cli_data import ExcludeOption
+from training.cli_data import ExcludeOption, VotesOption
 from training.cli_options import (
     CropsOption,
     DataOption,
     DeviceOption,
     ImagesOption,
     RecipeOption,
-    VotesOption,
     choose_device,
     report_epoch,
     resumable,
@@ -109,8 +108,8 @@ def crossval(
     device: DeviceOption = "auto",
 ) -> None:
     """Train by a recipe once without each fold, and report what is answered to those held out."""
-    from training.config import load_recipe
     from training.crossval import Folds, answer_fold, check_recipe, pool_folds, report_folds
+    from training.recipe import load_recipe
     from training.report import HTML, write_report
 
     config = load_recipe(recipe)

@@ -1,21 +1,15 @@
-"""One frozen dataclass of settings that refuses nonsense; saved beside every result.
-
-A recipe is the same thing as a TOML file in ``training/recipes``.
-"""
+"""One frozen dataclass of settings that refuses nonsense; saved beside every result."""
 
 import dataclasses
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kfer.labels import TAXONOMIES, Taxonomy
 from training.errors import ConfigError
 
-RECIPES = Path(__file__).parent / "recipes"
 _TYPES: dict[str, Any] = {
     "int": int,
     "float": (int, float),
@@ -74,7 +68,8 @@ class TrainConfig:
     ``class_weights`` weighs the losses instead, in all heads; ``focal_gamma`` is the focal loss's.
     ``rand_augment`` is timm's way to write it, such as "rand-m9-n2-mstd0.5"; "" is none.
     ``bf16``: networks compute in bfloat16, weights stay in float32. ``pretrained`` begins
-    with timm's own weights of the architecture (``NAME.TAG``). ``distillation`` is the teachers'
+    with timm's own weights of the architecture (``NAME.TAG``); ``linear_probe`` learns nothing but
+    the classifier on top of them. ``distillation`` is the teachers'
     share of the targets. ``mixup`` and ``cutmix`` are the alphas of their Beta distributions;
     ``exposure`` is in stops, up and down; ``blur``, ``jpeg`` and ``erasing`` are shares of the
     pictures. ``sam_rho`` is how far sharpness-aware minimisation looks around (L2 over all weights;
@@ -87,6 +82,7 @@ class TrainConfig:
     epochs: int
     heads: tuple[str, ...] = DEFAULT_HEADS
     pretrained: bool = False
+    linear_probe: bool = False
     bf16: bool = True
     optimizer: str = "adamw"
     batch_size: int = 128
@@ -218,22 +214,3 @@ def build_config(settings: Mapping[str, Any], source: str) -> TrainConfig:
         return TrainConfig(**{**settings, "heads": tuple(settings.get("heads", default_heads))})
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
-
-
-def load_recipe(name_or_path: str) -> TrainConfig:
-    """A recipe by its name in ``training/recipes``, or any TOML file by its path."""
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = RECIPES / f"{name_or_path}.toml"
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise ConfigError(
-            f"--recipe {name_or_path}: no such recipe; choose one of {names}, or a .toml file."
-        ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"--recipe {path}: not valid TOML: {error}.") from None
-    except OSError as error:
-        raise ConfigError(f"--recipe {path}: cannot be read ({error.strerror}).") from None
-    return build_config(settings, f"--recipe {path.name}")

@@ -1,27 +1,30 @@
 """Photos -> crops of the one face that counts, by the annotators' boxes or by a detector.
 
 Every photo goes through kfer.photos and every crop through kfer.faces, as in the app. Photos that
-cannot be read, or show no face, are listed, never deleted. What is done is not done again.
+cannot be read, or show no face, are listed, never deleted. What is done is not done again unless
+the photo, its box or the settings have changed.
 """
 
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from multiprocessing import get_context
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
+from kfer.bundle import hash_file
 from kfer.errors import PhotoError
 from kfer.faces import CropSpec, Detector, Face, build_detector, crop_face, detect_faces
-from kfer.photos import Photo, load_photo
-from training.errors import ConfigError, DataError
+from kfer.photos import Photo, open_photo
+from training.errors import DataError
 from training.files import replace_text, write_log
 from training.manifest import BOX, write_manifest
 
@@ -40,29 +43,38 @@ class CropSettings:
     weights: Path | None = None
 
     def describe(self) -> str:
-        settings = {**asdict(self), "weights": self.weights and self.weights.name}
+        settings = {**asdict(self), "weights": self.weights and hash_file(self.weights)}
         return json.dumps(settings, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A photo, and the box of its face where annotators drew one."""
+    """A photo, and the box of its face where annotators drew one.
+
+    ``way`` stands for all that decides about the crop beside the photo: its box and the settings.
+    """
 
     photo: Path
     path: str
     box: tuple[float, float, float, float] | None
     target: Path
+    way: str
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one photo.
 
-    ``face`` is the box that was cut, in pixels of the upright photo; ``score`` the detector's, or
-    1 for an annotator; ``faces`` is how many were found. ``error`` is set where there is no crop.
+    ``file`` and ``way`` are what it was made of: sha256 of the photo's bytes, and the job's way.
+    ``photo`` stands for the upright photo's pixels, ``pixels`` for the crop's. ``face`` is the box
+    that was cut, in pixels of the upright photo; ``score`` the detector's, or 1 for an annotator;
+    ``faces`` is how many were found. ``error`` is set where there is no crop.
     """
 
     path: str
+    file: str = ""
+    way: str = ""
+    photo: str = ""
     pixels: str = ""
     face: tuple[float, float, float, float] | None = None
     score: float = 0.0
@@ -72,6 +84,34 @@ class Outcome:
     error: str | None = None
 
 
+# Work, jobs and how many at once -> outcomes, as they are done.
+Engine = Callable[[Callable[[Job], Outcome], Sequence[Job], int], Iterator[Outcome]]
+
+
+def run_processes(
+    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int
+) -> Iterator[Outcome]:
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    # Spawned: a fork of a process whose libraries run threads may hang.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=use_one_thread
+    ) as processes:
+        try:
+            yield from processes.map(work, jobs, chunksize=CHUNK)
+        finally:
+            processes.shutdown(cancel_futures=True)
+
+
+def use_one_thread() -> None:
+    """As many processes as cores: threads of their own would only be in each other's way.
+
+    Read by libraries that no spawned process has imported yet.
+    """
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
+
+
 def crop_photos(
     table: pd.DataFrame,
     images: Path,
@@ -79,23 +119,26 @@ def crop_photos(
     settings: CropSettings,
     workers: int,
     report: Callable[[Outcome], None],
+    engine: Engine = run_processes,
 ) -> pd.DataFrame:
     """Cut every picture of the manifest; returns out's manifest, without those that have no crop.
 
-    ``path`` then names the crop, relative to ``out``. Added are ``pixels`` of the crop, the box
-    that was cut, ``score``, ``faces``, and ``width`` and ``height`` of the photo; crop.error.log
-    lists what could not be cut and why.
-    Raises ConfigError where ``out`` holds crops of other settings or a detector is missing,
-    DataError where the manifest has no boxes.
+    ``path`` then names the crop, relative to ``out``. Added are ``photo``, ``pixels`` of the crop,
+    the box that was cut, ``score``, ``faces``, and ``width`` and ``height`` of the photo;
+    crop.error.log lists what could not be cut and why.
+    Raises DetectorError where a detector is missing, DataError where the manifest has no boxes.
     """
     if settings.by == BOXES and not set(BOX) <= set(table.columns):
         raise DataError("--manifest: has no boxes; name a detector by --by mtcnn or --by haar.")
-    _check_settings(settings, out)
     if settings.by != BOXES:
         build_detector(settings.by, settings.weights)  # what is missing is said before any work
+    out.mkdir(parents=True, exist_ok=True)
     done = _read_notes(out)
-    jobs = [job for job in _list_jobs(table, images, out, settings) if job.path not in done]
-    for outcome in _run(jobs, settings, workers):
+    jobs = _find_due(list(_list_jobs(table, images, out, settings)), done, workers)
+    if jobs:
+        _forget({job.path for job in jobs}, done, out)
+    replace_text(out / SETTINGS, settings.describe())
+    for outcome in engine(partial(cut, settings=settings), jobs, workers):
         done[outcome.path] = outcome
         _note(outcome, out)
         report(outcome)
@@ -110,7 +153,11 @@ def crop_photos(
 def cut(job: Job, settings: CropSettings) -> Outcome:
     """Cut one photo and write the crop."""
     try:
-        photo = load_photo(job.photo)
+        data = job.photo.read_bytes()
+    except OSError as error:
+        return Outcome(job.path, error=f"The file cannot be opened: {error.strerror}.")
+    try:
+        photo = open_photo(data)
         faces = _find_faces(photo, job, settings)
     except PhotoError as error:
         return Outcome(job.path, error=str(error))
@@ -130,6 +177,9 @@ def cut(job: Job, settings: CropSettings) -> Outcome:
     left, top, width, height = face.scaled(photo.scale).box
     return Outcome(
         job.path,
+        hashlib.sha256(data).hexdigest(),
+        job.way,
+        _hash_photo(photo),
         pixels,
         (left, top, left + width, top + height),
         face.score,
@@ -162,6 +212,17 @@ def _get_detector(name: str, weights: Path | None) -> Detector | None:
     return build_detector(name, weights)
 
 
+def _hash_photo(photo: Photo) -> str:
+    """The same for the same upright pixels, whichever way they are stored.
+
+    Of the picture as it was reduced on reading: decoding the whole takes several times as long, and
+    the same pixels are reduced alike. (Only large photos saved again in another format differ.)
+    """
+    digest = hashlib.sha256(f"{photo.width}x{photo.height}".encode())
+    digest.update(photo.image.tobytes())
+    return digest.hexdigest()
+
+
 def _save(crop: Image.Image, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".part")
@@ -169,29 +230,20 @@ def _save(crop: Image.Image, target: Path) -> None:
     temporary.replace(target)
 
 
-def _check_settings(settings: CropSettings, out: Path) -> None:
-    path = out / SETTINGS
-    described = settings.describe()
-    if not path.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        replace_text(path, described)
-    elif path.read_text(encoding="utf-8") != described:
-        raise ConfigError(
-            f"--out {out}: holds crops of other settings ({path.name} says which); give the same "
-            "ones, or name another folder."
-        )
-
-
 def _list_jobs(
     table: pd.DataFrame, images: Path, out: Path, settings: CropSettings
 ) -> Iterator[Job]:
+    described = settings.describe()
+    # Another machine's work begins in another folder.
+    images, out = images.absolute(), out.absolute()
     boxes = table[BOX].to_numpy() if settings.by == BOXES else None
     for row, path in enumerate(table["path"]):
         box = None
         if boxes is not None and not pd.isna(boxes[row]).any():
             left, top, right, bottom = (float(value) for value in boxes[row])
             box = (left, top, right, bottom)
-        yield Job(images / path, path, box, out / name_crop(path))
+        way = hashlib.sha256(f"{described}{box}".encode()).hexdigest()
+        yield Job(images / path, path, box, out / name_crop(path), way)
 
 
 def name_crop(path: str) -> str:
@@ -199,27 +251,31 @@ def name_crop(path: str) -> str:
     return f"{path}.jpg"
 
 
-def _run(jobs: list[Job], settings: CropSettings, workers: int) -> Iterator[Outcome]:
-    work = partial(cut, settings=settings)
-    if workers == 1:
-        yield from map(work, jobs)
-        return
-    # Spawned: a fork of a process whose libraries run threads may hang.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_use_one_thread
-    ) as processes:
-        try:
-            yield from processes.map(work, jobs, chunksize=CHUNK)
-        finally:
-            processes.shutdown(cancel_futures=True)
+def _find_due(jobs: Sequence[Job], done: Mapping[str, Outcome], workers: int) -> list[Job]:
+    """Those that are new, or whose photo, box or settings have changed since."""
+    with ThreadPool(workers) as threads:  # reading and hashing hold no other thread up
+        current = threads.map(partial(_is_current, done=done), jobs)
+    return [job for job, fine in zip(jobs, current, strict=True) if not fine]
 
 
-def _use_one_thread() -> None:
-    """As many processes as cores: threads of their own would only be in each other's way.
+def _is_current(job: Job, done: Mapping[str, Outcome]) -> bool:
+    outcome = done.get(job.path)
+    if outcome is None or outcome.way != job.way:
+        return False
+    try:
+        # All bytes, because copying tools keep a file's time, and an edit may keep its size.
+        return hash_file(job.photo) == outcome.file
+    except OSError:  # a photo that is gone has not changed
+        return True
 
-    Read by libraries that no spawned process has imported yet.
-    """
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
+
+def _forget(paths: Set[str], done: dict[str, Outcome], out: Path) -> None:
+    """Before anything is cut anew: a killed run then leaves no note of a crop that it replaced."""
+    if not paths.isdisjoint(done):
+        (out / MANIFEST).unlink(missing_ok=True)  # it describes crops that are about to go
+    for path in paths:
+        done.pop(path, None)
+    replace_text(out / NOTES, "".join(_write_line(outcome) for outcome in done.values()))
 
 
 def _read_notes(out: Path) -> dict[str, Outcome]:
@@ -249,8 +305,12 @@ def _note(outcome: Outcome, out: Path) -> None:
     if outcome.error:
         return
     with (out / NOTES).open("a", encoding="utf-8") as file:
-        # The break comes first: it also ends a line that a killed run left half written.
-        file.write("\n" + json.dumps(asdict(outcome), ensure_ascii=False))
+        file.write(_write_line(outcome))
+
+
+def _write_line(outcome: Outcome) -> str:
+    """The break comes first: it also ends a line that a killed run left half written."""
+    return "\n" + json.dumps(asdict(outcome), ensure_ascii=False)
 
 
 def _tabulate(table: pd.DataFrame, outcomes: list[Outcome]) -> pd.DataFrame:
@@ -259,6 +319,6 @@ def _tabulate(table: pd.DataFrame, outcomes: list[Outcome]) -> pd.DataFrame:
     manifest = table.loc[kept].reset_index(drop=True)
     manifest["path"] = [name_crop(outcome.path) for outcome in cropped]
     manifest[BOX] = pd.DataFrame([outcome.face for outcome in cropped], columns=BOX)
-    for column in ("pixels", "score", "faces", "width", "height"):
+    for column in ("photo", "pixels", "score", "faces", "width", "height"):
         manifest[column] = [getattr(outcome, column) for outcome in cropped]
     return manifest

@@ -18,7 +18,7 @@ from training.dataset import FaceSet, Labels
 from training.errors import DataError
 from training.manifest import UNKNOWN, VOTE, list_vote_columns
 from training.splits import PERSON
-from training.votes import find_plurality, share_out
+from training.votes import find_plurality, soften
 
 READERS = 8  # files read at a time; Pillow decodes without holding the others up
 
@@ -70,16 +70,37 @@ def load_faces(
     pixels = load_pictures([folder.images / path for path in rows["path"]], channels)
     grey = channels == 1
     size = pixels.shape[1]
-    spec = folder.spec or CropSpec(margin=0.0, size=size, grey=grey, align=False)
+    margin, align = _find_framing(rows, folder)
     return FaceSet(
         paths=list(rows["path"]),
         persons=list(rows[PERSON].fillna("")) if PERSON in rows else [""] * len(rows),
         pixels=pixels,
         labels={name: each.chosen(useful) for name, each in labels.items()},
-        twin_of_held_out=np.zeros(len(rows), dtype=bool),
-        crop=CropSpec(spec.margin, size, grey, spec.align),
+        twin_of_held_out=_find_twins(rows),
+        crop=CropSpec(margin, size, grey, align),
         source=source,
     )
+
+
+def _find_framing(rows: pd.DataFrame, folder: CropFolder) -> tuple[float, bool]:
+    """Margin and alignment, by which the app has to cut faces out like these."""
+    if folder.spec:
+        return folder.spec.margin, folder.spec.align
+    if not {"margin", "align"} <= set(rows.columns):
+        return 0.0, False
+    ways = rows[["margin", "align"]].drop_duplicates()
+    if len(ways) > 1:
+        raise DataError(
+            f"--manifest: its pictures are framed in {len(ways)} ways (columns margin and align); "
+            "cut them alike by `training crop`."
+        )
+    return float(ways["margin"].iloc[0]), bool(ways["align"].iloc[0])
+
+
+def _find_twins(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    if "twin_of_held_out" not in rows:
+        return np.zeros(len(rows), dtype=bool)
+    return rows["twin_of_held_out"].to_numpy(dtype=bool)
 
 
 def load_pictures(paths: Sequence[Path], channels: int) -> NDArray[np.uint8]:
@@ -130,4 +151,4 @@ def _read_labels(rows: pd.DataFrame, head: HeadSpec) -> Labels:
     rest = [column for column in list_vote_columns(rows) if column not in columns]
     others = rows[rest].to_numpy(dtype=np.int64)
     # Where most annotators say something that the head has no class for, the few teach it nothing.
-    return Labels(share_out(votes, others), find_plurality(votes, others))
+    return Labels(soften(votes, others), find_plurality(votes, others))

@@ -9,12 +9,13 @@ import pandas as pd
 
 from training.config import HeadSpec
 from training.crops import CropFolder, load_faces
-from training.dataset import FaceSet, build_face_set
+from training.dataset import FaceSet
 from training.errors import ConfigError, DataError
 from training.manifest import TRAIN, drop_excluded, read_manifest
 from training.sources.fer2013 import read_fer2013
 from training.splits import IMAGE, PERSON, check_disjoint
 
+FER2013 = "FER2013 training part with FER+ votes"
 PUBLIC_TEST = "PublicTest"
 
 
@@ -41,7 +42,7 @@ class DataFlags:
     def folder(self) -> Path:
         """What the pictures' paths are relative to, of checked flags."""
         folder = self.data or self.images
-        assert folder
+        assert folder  # as checked
         return folder
 
     def load(self, heads: Sequence[HeadSpec], channels: int, *parts: str) -> list[FaceSet]:
@@ -49,19 +50,17 @@ class DataFlags:
 
         Raises DataError, also where identical pictures stand in several parts.
         """
-        if self.data and self.votes:
-            if channels != 1:
-                raise ConfigError("model_args: FER2013 is grey; set in_chans = 1.")
-            pictures = read_fer2013(self.data, self.votes, self.exclude)
-            return [build_face_set(self.data, pictures, part) for part in parts]
-        assert self.manifest and self.images  # as checked
+        if self.data and channels != 1:
+            raise ConfigError("model_args: FER2013 is grey; set in_chans = 1.")
         check_disjoint(self._table, "part", by=IMAGE)
-        folder = CropFolder.read(self.images)
-        source = self.name(TRAIN)
+        folder = CropFolder.read(self.folder)
+        source = FER2013 if self.data else self.name(TRAIN)
         return [load_faces(self._table, folder, part, heads, channels, source) for part in parts]
 
     @cached_property
     def _table(self) -> pd.DataFrame:
+        if self.data and self.votes:
+            return read_fer2013(self.data, self.votes, self.exclude)
         assert self.manifest  # as checked
         return drop_excluded(read_manifest(self.manifest, "part"), self.exclude)
 

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,8 +13,6 @@ from torch import Tensor
 from kfer.classifier import build_transform
 from kfer.faces import CropSpec
 from kfer.labels import get_taxonomy
-from training.sources.fer2013 import CROP, load_pixels
-from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS, find_plurality, soften
 
 FER7 = get_taxonomy("fer7")
 FERPLUS8 = get_taxonomy("ferplus8")
@@ -69,27 +65,6 @@ class FaceSet:
 
     def mirrored(self) -> "FaceSet":
         return replace(self, pixels=np.ascontiguousarray(self.pixels[:, :, ::-1]))
-
-
-def build_face_set(data: Path, manifest: pd.DataFrame, part: str) -> FaceSet:
-    """FER2013 with FER+: its own labels as fer7, the raters' votes as ferplus8."""
-    rows = manifest[manifest["part"] == part]
-    order = {label: column for column, label in FERPLUS_COLUMNS.items()}
-    emotions = rows[[order[label] for label in FERPLUS8.labels]].to_numpy()
-    others = rows[list(NO_EMOTION_COLUMNS)].to_numpy()
-    truths = rows["label"].map(FER7.labels.index).to_numpy(copy=True)
-    return FaceSet(
-        paths=list(rows["path"]),
-        persons=[""] * len(rows),
-        pixels=load_pixels(data, rows),
-        labels={
-            FER7.name: Labels(np.eye(len(FER7.labels), dtype=np.float32)[truths], truths),
-            FERPLUS8.name: Labels(soften(emotions, others), find_plurality(emotions, others)),
-        },
-        twin_of_held_out=rows["twin_of_held_out"].to_numpy(),
-        crop=CROP,
-        source="FER2013 training part with FER+ votes",
-    )
 
 
 def iterate_batches(

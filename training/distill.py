@@ -5,16 +5,31 @@ Networks").
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from kfer.bundle import WEIGHTS, Bundle, Head
-from kfer.classifier import load_network
+from kfer.bundle import WEIGHTS, Bundle, Head, load_bundle
+from kfer.classifier import Classifier, load_network
+from kfer.errors import BundleError
 from kfer.labels import Taxonomy
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
+
+
+def load_parent(folder: Path, flag: str) -> Bundle:
+    """A bundle to learn from or to begin with; its network answers.
+
+    Raises DataError, which names the flag and the folder.
+    """
+    try:
+        bundle = load_bundle(folder)
+        Classifier(bundle)  # reads a picture, so that damaged weights are found now
+    except (BundleError, OSError) as error:
+        raise DataError(f"{flag} {folder}: cannot be used: {error}") from error
+    return bundle
 
 
 class Teachers:

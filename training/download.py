@@ -4,6 +4,7 @@ A file that is there is not fetched again; one that is under way has another nam
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import urllib3
 from training.errors import DataError
 from training.files import write_log
 from training.sources.aihub import TSV_COLUMNS, clean_names, find_name_problems, place
-from training.sources.tsv import Refused, read_lines, write_refused
+from training.sources.tsv import Refused, read_lines
 
 RETRIES = urllib3.Retry(
     total=5,
@@ -87,15 +88,21 @@ def read_wanted(path: Path) -> tuple[list[Wanted], list[Refused]]:
 
 
 def download(
+    source: Path,
     wanted: Sequence[Wanted],
     refused: Sequence[Refused],
     out: Path,
     workers: int,
     report: Callable[[Fetched], None],
 ) -> Summary:
-    """Fetch what is wanted into ``out``; what failed stands in out's two logs afterwards."""
+    """Fetch what ``source`` wants into ``out``; what failed stands in out's two logs afterwards.
+
+    So does what failed of other sources, unless it is there by now. Raises DataError where such a
+    log is damaged.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    write_refused(refused, out / PARSE_LOG)
+    earlier = _read_failed(out / DOWNLOAD_LOG)
+    _log_refused(refused, source, out)
     summary = Summary(malformed=len(refused))
     failed: list[Fetched] = []
     for fetched in fetch_all(wanted, out, workers):
@@ -107,8 +114,13 @@ def download(
             summary = replace(summary, fetched=summary.fetched + 1)
         else:
             summary = replace(summary, present=summary.present + 1)
+    tried = {each.path for each in wanted}
+    open_still = [
+        each.row for each in earlier if each.path not in tried and not (out / each.path).exists()
+    ]
+    rows = [{**each.wanted.row, "error": each.error or ""} for each in failed]
     # Only now: an interrupt must not drop rows that a log held as the source.
-    _write_failed(failed, out / DOWNLOAD_LOG)
+    _write_failed([*open_still, *rows], out / DOWNLOAD_LOG)
     return summary
 
 
@@ -158,8 +170,27 @@ def _write(target: Path, data: bytes) -> None:
     temporary.replace(target)
 
 
-def _write_failed(failed: list[Fetched], log: Path) -> None:
-    """The failed rows with all their columns and the reason."""
-    rows = [{**each.wanted.row, "error": each.error or ""} for each in failed]
-    header = [list(row) for row in rows[:1]]
-    write_log(log, ["\t".join(cells) for cells in [*header, *(list(row.values()) for row in rows)]])
+def _log_refused(refused: Sequence[Refused], source: Path, out: Path) -> None:
+    """The source's lines replace those of its last time; other sources' lines stay."""
+    # By its place seen from the log: two folders may each hold a labels.tsv.
+    name = os.path.relpath(source.resolve(), out.resolve())
+    log = out / PARSE_LOG
+    lines = log.read_text(encoding="utf-8").split("\n") if log.exists() else []
+    others = [line for line in lines if line and not line.startswith(f"{name}:")]
+    write_log(log, others + [str(replace(each, file=name)) for each in refused])
+
+
+def _read_failed(log: Path) -> list[Wanted]:
+    if not log.exists():
+        return []
+    failed, refused = read_wanted(log)
+    if refused:
+        raise DataError(f"--out {log.parent}: {refused[0]}; mend or delete that line of the log.")
+    return failed
+
+
+def _write_failed(rows: Sequence[dict[str, str]], log: Path) -> None:
+    """With all columns of every source, and the reason."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [[row.get(column, "") for column in columns] for row in rows]
+    write_log(log, ["\t".join(line) for line in ([columns, *cells] if cells else [])])

@@ -6,22 +6,23 @@ share of pictures only, which is measured and saved with it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from kfer.bundle import Bundle
+from kfer.bundle import EXPLANATION, WEIGHTS, Bundle, hash_file
 from kfer.faces import build_detector
 from kfer.labels import Taxonomy
+from kfer.surrogate import Surrogate
 from training.detection import read_photos
 from training.errors import DataError
-from training.export import EXPLANATION
 from training.files import replace_text
 
 FOLDS = 5
@@ -29,44 +30,12 @@ RESAMPLES = 200
 LEVEL = 95.0  # percent, of the intervals
 
 
-@dataclass(frozen=True)
-class Surrogate:
-    """Logits = intercepts + coefficients x (intensities - means), in ``labels`` order.
-
-    ``coefficients``, ``low`` and ``high`` are (labels, units), per unit of intensity; the intervals
-    come from resampled persons. ``target`` is what was learned: "labels", or "network" for its
-    answers. ``agreement`` is the share of pictures, each left out of the fit once, that it answers
-    as its target does; ``pictures`` is how many there were.
-    """
-
-    taxonomy: str
-    labels: tuple[str, ...]
-    units: tuple[str, ...]
-    means: list[float]
-    intercepts: list[float]
-    coefficients: list[list[float]]
-    low: list[list[float]]
-    high: list[list[float]]
-    target: str
-    agreement: float
-    pictures: int
-
-    def contribute(self, intensities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, units) -> (n, labels, units): coefficient x deviation from the mean picture."""
-        deviations = intensities - np.array(self.means)
-        shares: NDArray[np.float64] = deviations[:, None, :] * np.array(self.coefficients)[None]
-        return shares
-
-    def predict(self, intensities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, units) -> (n, labels) probabilities."""
-        logits = self.contribute(intensities).sum(axis=2) + np.array(self.intercepts)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-        return shares
-
-
 def explain_labels(
-    table: pd.DataFrame, intensities: pd.DataFrame, taxonomy: Taxonomy, seed: int
+    table: pd.DataFrame,
+    intensities: pd.DataFrame,
+    taxonomy: Taxonomy,
+    rendered: bool,
+    seed: int,
 ) -> Surrogate:
     """A surrogate of what the annotators say. Raises DataError."""
     foreign = sorted(set(table["label"]) - set(taxonomy.labels))
@@ -76,7 +45,9 @@ def explain_labels(
             f"has {', '.join(taxonomy.labels)}."
         )
     answers = table["label"].to_numpy(dtype=object)
-    return fit_surrogate(intensities, answers, _find_persons(table), taxonomy, "labels", seed)
+    return fit_surrogate(
+        intensities, answers, _find_persons(table), taxonomy, rendered=rendered, seed=seed
+    )
 
 
 def explain_network(
@@ -86,6 +57,7 @@ def explain_network(
     taxonomy: Taxonomy,
     images: Path,
     detector: str,
+    rendered: bool,
     seed: int,
 ) -> Surrogate:
     """A surrogate of what the network answers. Raises DataError or DetectorError."""
@@ -96,7 +68,15 @@ def explain_network(
     # What the network answers on too few people cannot be explained; the rest can.
     often = [each for each in set(answers) if len(set(persons[answers == each])) >= FOLDS]
     kept = np.isin(answers, often)
-    return fit_surrogate(intensities[kept], answers[kept], persons[kept], taxonomy, "network", seed)
+    return fit_surrogate(
+        intensities[kept],
+        answers[kept],
+        persons[kept],
+        taxonomy,
+        hash_file(bundle.folder / WEIGHTS),
+        rendered=rendered,
+        seed=seed,
+    )
 
 
 def write_explanation(
@@ -110,8 +90,8 @@ def write_explanation(
     out.mkdir(parents=True, exist_ok=True)
     tabulate(surrogate).to_csv(out / "coefficients.csv", index=False)
     values = intensities.to_numpy(dtype=np.float64)
-    answers = surrogate.predict(values).argmax(axis=1)
-    shares = surrogate.contribute(values)[np.arange(len(values)), answers]
+    answers = predict(surrogate, values).argmax(axis=1)
+    shares = contribute(surrogate, values)[np.arange(len(values)), answers]
     contributions = pd.DataFrame(shares, columns=list(surrogate.units))
     contributions.insert(0, "answer", [surrogate.labels[each] for each in answers])
     contributions.insert(0, "path", table["path"].to_numpy())
@@ -122,20 +102,32 @@ def write_explanation(
 
 def describe(surrogate: Surrogate) -> str:
     """What most speaks for each emotion, of what surely does, and how far it can be trusted."""
-    table = tabulate(surrogate)
+    commonest = surrogate.labels[np.argmax(surrogate.counts)]
     lines = [
         f"{surrogate.pictures} pictures; on those left out it answers as the {surrogate.target} "
-        f"does in {surrogate.agreement:.1%}."
+        f"does in {surrogate.agreement:.1%} (always {commonest}: {surrogate.baseline:.1%})."
     ]
+    lines += [f"{label} ({count}): {terms}" for label, count, terms in list_strongest(surrogate)]
+    return "\n".join(lines)
+
+
+def list_strongest(surrogate: Surrogate) -> list[tuple[str, int, str]]:
+    """Every label, on how many pictures it was the answer, and what most speaks for or against it.
+
+    Of coefficients whose interval holds no 0, the strongest four.
+    """
+    table = tabulate(surrogate)
     sure = table[(table["low"] > 0) | (table["high"] < 0)]
-    for label in surrogate.labels:
+    rows = []
+    for label, count in zip(surrogate.labels, surrogate.counts, strict=True):
         strongest = sure[sure["label"] == label].sort_values("coefficient", key=abs).iloc[::-1]
-        terms = [
+        terms = ", ".join(
             f"{row.unit} {row.coefficient:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
             for row in strongest.head(4).itertuples()
-        ]
-        lines.append(f"{label}: {', '.join(terms) or 'nothing that is sure'}")
-    return "\n".join(lines)
+        )
+        known = label in surrogate.explained
+        rows.append((label, count, (terms or "nothing that is sure") if known else "too few"))
+    return rows
 
 
 def _find_persons(table: pd.DataFrame) -> NDArray[np.object_]:
@@ -151,10 +143,14 @@ def fit_surrogate(
     answers: NDArray[np.object_],
     persons: NDArray[np.object_],
     taxonomy: Taxonomy,
-    target: str,
+    weights_sha256: str | None = None,
+    *,
+    rendered: bool = False,
     seed: int = 0,
 ) -> Surrogate:
     """Learn ``answers``, labels of the taxonomy, from a column per action unit.
+
+    ``weights_sha256`` names the network that gave them, if one did.
 
     Raises DataError where an emotion that occurs has fewer persons than there are folds, or where
     fewer than two emotions occur.
@@ -175,14 +171,15 @@ def fit_surrogate(
         taxonomy=taxonomy.name,
         labels=labels,
         units=units,
-        means=means.tolist(),
-        intercepts=intercepts.tolist(),
-        coefficients=weights.tolist(),
-        low=low.tolist(),
-        high=high.tolist(),
-        target=target,
+        means=tuple(means.tolist()),
+        intercepts=tuple(intercepts.tolist()),
+        coefficients=_freeze(weights),
+        low=_freeze(low),
+        high=_freeze(high),
+        counts=tuple(int((answers == label).sum()) for label in labels),
         agreement=float(right.mean()),
-        pictures=len(values),
+        rendered=rendered,
+        weights_sha256=weights_sha256,
     )
 
 
@@ -192,15 +189,18 @@ def save_surrogate(surrogate: Surrogate, path: Path) -> None:
     replace_text(path, text + "\n")
 
 
-def load_surrogate(path: Path) -> Surrogate:
-    """Raises DataError when the file is no surrogate's."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Surrogate(
-            **{**fields, "labels": tuple(fields["labels"]), "units": tuple(fields["units"])}
-        )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: is no explanation by action units ({error}).") from None
+def contribute(surrogate: Surrogate, intensities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, units) -> (n, labels, units): coefficient x deviation from the mean picture."""
+    deviations = intensities - np.array(surrogate.means)
+    shares: NDArray[np.float64] = deviations[:, None, :] * np.array(surrogate.coefficients)[None]
+    return shares
+
+
+def predict(surrogate: Surrogate, intensities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, units) -> (n, labels) probabilities."""
+    logits = contribute(surrogate, intensities).sum(axis=2) + np.array(surrogate.intercepts)
+    shares: NDArray[np.float64] = softmax(logits, axis=1)
+    return shares
 
 
 def tabulate(surrogate: Surrogate) -> pd.DataFrame:
@@ -215,6 +215,10 @@ def tabulate(surrogate: Surrogate) -> pd.DataFrame:
         ],
         columns=["label", "unit", "coefficient", "low", "high"],
     )  # fmt: skip
+
+
+def _freeze(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix.tolist()))
 
 
 def _check_persons(

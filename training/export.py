@@ -21,6 +21,7 @@ from torch import nn
 from kfer.bundle import (
     CARD,
     CONFIG,
+    EXPLANATION,
     WEIGHTS,
     Bundle,
     Head,
@@ -39,7 +40,6 @@ from training.errors import CheckpointError, ConfigError, DataError, TrainingErr
 from training.network import build_model, build_pretrained_cfg, describe_error
 
 EVALUATION = "evaluation.json"
-EXPLANATION = "action_units.json"
 FILES = (CONFIG, WEIGHTS, CARD, EVALUATION, EXPLANATION)  # all that a bundle of ours can hold
 
 SURE_ACCURACY = 0.9  # what "sure" promises: right in nine of ten faces of the raters' test

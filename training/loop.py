@@ -32,6 +32,7 @@ from training.network import (
     build_pretrained_cfg,
     check_outputs,
     describe_error,
+    freeze_features,
     load_start,
     predict_logits,
 )
@@ -188,6 +189,8 @@ class Run:
         check_outputs(model, config)
         if start is not None:
             load_start(model, start, config)
+        if config.linear_probe:
+            freeze_features(model)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         wrapped = processes.wrap(self.model)
         self.network = torch.compile(wrapped) if compiled else wrapped
@@ -231,6 +234,8 @@ class Run:
         odds = weigh_pictures(targets[-1]) if config.balanced_sampling else None
         share = self.processes.find_share(config.batch_size)
         self.model.train()
+        if config.linear_probe:
+            freeze_features(self.model)
         total = torch.zeros((), device=self.device)
         batches = iterate_batches(len(pixels), config.batch_size, draws.generator, odds)
         for step, batch in enumerate(batches):

@@ -9,6 +9,9 @@ Columns, of which a stage adds its own and keeps the others:
 - ``person``: who is on it; empty where nobody knows
 - ``left``, ``top``, ``right``, ``bottom``: the face, in pixels of the upright photo; may be empty
 - ``pixels``: sha256 of the decoded pixels
+- ``photo``: of a crop, the same where the upright photos are the same, whatever was cut of them
+- ``margin``, ``align``: how a picture that is a crop already frames its face (kfer's CropSpec)
+- ``twin_of_held_out``: whether its copy stands in a data set's secret part
 - ``part``: train, validation or test; empty for pictures that belong to none
 - ``fold``: 0 to k - 1, for cross-validation
 """
@@ -26,7 +29,7 @@ UNKNOWN = "UNKNOWN"  # the label of pictures on which the annotators disagree; n
 VOTE = "vote_"
 BOX = ["left", "top", "right", "bottom"]
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
-_TEXT = ["path", "url", "label", "person", "pixels", "part"]
+_TEXT = ["path", "url", "label", "person", "pixels", "photo", "part"]
 
 
 def normalize(text: str) -> str:
@@ -112,7 +115,7 @@ def extract_persons(paths: pd.Series, pattern: str) -> pd.Series:
     """The pattern's first group in each file name, or "". Raises ConfigError for a wrong one."""
     try:
         groups = re.compile(pattern).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # the last two: absurd numbers
         raise ConfigError(
             f"--person {pattern}: must be a regular expression with one group ({error})."
         ) from None

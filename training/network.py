@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -58,7 +58,22 @@ def predict_logits(model: nn.Module, images: Tensor, device: torch.device) -> Te
         )
 
 
+def find_classifier(model: nn.Module) -> tuple[str, ...]:
+    """The names of the layers that answer, as timm knows them."""
+    names = cast(Mapping[str, Any], model.pretrained_cfg)["classifier"]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def load_start(model: nn.Module, start: Mapping[str, Tensor], config: TrainConfig) -> None:
+    """Begin with these weights; with all but the classifier's where that answers other labels.
+
+    Raises ConfigError.
+    """
+    own = model.state_dict()
+    layers = tuple(f"{name}." for name in find_classifier(model))
+    answers = {name for name in own if name.startswith(layers)}
+    if any(name in start and start[name].shape != own[name].shape for name in answers):
+        start = {**start, **{name: own[name] for name in answers}}
     try:
         model.load_state_dict(dict(start))
     except RuntimeError as error:
@@ -66,6 +81,13 @@ def load_start(model: nn.Module, start: Mapping[str, Tensor], config: TrainConfi
             f"--start: its weights do not fit architecture {config.architecture!r} with model_args "
             f"{dict(config.model_args)} ({describe_error(error)})."
         ) from error
+
+
+def freeze_features(model: nn.Module) -> None:
+    """Leave nothing but the classifier to learn, and the rest as it is when it answers."""
+    model.requires_grad_(False).eval()
+    for name in find_classifier(model):
+        model.get_submodule(name).requires_grad_(True).train()
 
 
 def check_outputs(model: nn.Module, config: TrainConfig) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from PIL import Image
 
 from kfer.bundle import CARD, WEIGHTS, Bundle, hash_file, load_bundle
@@ -18,6 +18,7 @@ from kfer.recognizer import locate_bundle
 from training.errors import ConfigError, DataError, TrainingError
 from training.export import FILES, check_target
 
+PROBE_SECONDS = 10.0
 TOLERANCE = 1e-6  # of every logit, between the folder and what the Hub gives back
 _LICENSE = re.compile(r"^license: .*$", re.MULTILINE)
 # What the Hub knows of; "other" needs a text of one's own on the card.
@@ -25,6 +26,8 @@ LICENSES = (
     "mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
     "cc-by-nc-sa-4.0", "other",
 )  # fmt: skip
+_HUBS_OWN = ".gitattributes"  # says what the Hub stores apart; its client never deletes it
+_HUB_ERRORS = (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError)
 _UNSTATED = "state them here before\nthe model is published."
 
 
@@ -82,18 +85,44 @@ def prepare(
     return Publication(folder, repository, license, private)
 
 
+def find_surplus(publication: Publication) -> list[str]:
+    """Files that the repository has and the folder has not: publishing removes them.
+
+    Raises ConfigError where --private would end in public, TrainingError when the Hub cannot be
+    asked.
+    """
+    try:
+        info = HfApi().model_info(publication.repository, timeout=PROBE_SECONDS)
+    except RepositoryNotFoundError:
+        return []
+    except _HUB_ERRORS as error:
+        raise TrainingError(
+            f"--repo {publication.repository}: the Hub cannot be asked what is there ({error}). "
+            "Check the connection, and start the same command again."
+        ) from error
+    _check_visibility(publication, info)
+    kept = {_HUBS_OWN, *(path.name for path in publication.folder.iterdir())}
+    return sorted({file.rfilename for file in info.siblings or ()} - kept)
+
+
 def push(publication: Publication) -> str:
-    """Upload in one commit; returns its id. Raises TrainingError when the Hub does not take it."""
+    """Make the repository exactly the folder, in one commit; returns its id.
+
+    Raises ConfigError where --private would end in public, TrainingError when the Hub does not
+    take it.
+    """
     api = HfApi()
     try:
         api.create_repo(publication.repository, private=publication.private, exist_ok=True)
+        info = api.model_info(publication.repository, timeout=PROBE_SECONDS)
+        _check_visibility(publication, info)
         commit = api.upload_folder(
             repo_id=publication.repository,
             folder_path=publication.folder,
-            allow_patterns=list(FILES),
+            delete_patterns="*",
             commit_message=f"KFER bundle {hash_file(publication.folder / WEIGHTS)[:12]}",
         )
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+    except _HUB_ERRORS as error:
         raise TrainingError(
             f"--repo {publication.repository}: the Hub did not take it ({error}). Log in by "
             "`hf auth login`, or set HF_TOKEN, and start the same command again."
@@ -120,6 +149,14 @@ def compare(publication: Publication, commit: str) -> float:
             f"logit; at most {TOLERANCE:g} is allowed. The upload is not to be trusted."
         )
     return difference
+
+
+def _check_visibility(publication: Publication, info: ModelInfo) -> None:
+    if publication.private and not info.private:
+        raise ConfigError(
+            f"--private: {publication.repository} is there already, and public; make it private in "
+            "its settings on the Hub, name another --repo, or leave out --private."
+        )
 
 
 def _check_folder(folder: Path, bundle: Bundle) -> None:

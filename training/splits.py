@@ -44,7 +44,8 @@ def split_parts(
     """The table with its column ``part`` filled; UNKNOWN belongs to none.
 
     ``ratios`` are whole numbers, as 80, 10 and 10. Stratified by label as well as whole persons
-    allow. Pixel-identical pictures stay together where the table has ``pixels``.
+    allow. Identical pictures stay together where the table has ``pixels``, those cut from identical
+    photos where it has ``photo``.
     Raises DataError for too few persons or pictures.
     """
     shares = {name: share // math.gcd(*ratios.values()) for name, share in ratios.items()}
@@ -70,22 +71,24 @@ def split_folds(table: pd.DataFrame, folds: int, seed: int, by: str = PERSON) ->
 
 
 def balance(table: pd.DataFrame, cap: int | None, seed: int) -> pd.DataFrame:
-    """At most ``cap`` training pictures of each label; None: as many as the rarest label has.
+    """At most ``cap`` pictures of each label to learn from; None: as many as the rarest label has.
 
-    The others stay in the table and belong to no part. The other parts keep their natural mixture.
+    The others stay in the table and belong to no part. Parts that are not learned from keep their
+    natural mixture; of folds all are.
     """
-    training = table[table["part"] == TRAIN]
-    counts = training["label"].value_counts()
+    column = "fold" if "fold" in table else "part"
+    learned = table[table[column].notna() if column == "fold" else table[column] == TRAIN]
+    counts = learned["label"].value_counts()
     most = int(counts.min()) if cap is None else cap
-    shuffled = training.sample(frac=1.0, random_state=seed)
+    shuffled = learned.sample(frac=1.0, random_state=seed)
     surplus = shuffled.index[shuffled.groupby("label").cumcount() >= most]
-    parts = table["part"].copy()
-    parts[surplus] = ""
-    return table.assign(part=parts)
+    dealt = table[column].copy()
+    dealt[surplus] = pd.NA if column == "fold" else ""
+    return table.assign(**{column: dealt})
 
 
 def check_disjoint(table: pd.DataFrame, column: str, by: str = PERSON) -> None:
-    """Raises DataError when a person (unless ``by`` picture) or identical pixels cross ``column``.
+    """Raises DataError when a person (unless ``by`` picture) or identical pictures cross it.
 
     ``column`` is "part" or "fold".
     """
@@ -139,7 +142,7 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
 
 def _list_ties(table: pd.DataFrame, by: str) -> list[str]:
     """The columns whose equal values tie rows together."""
-    ties = [PERSON, "pixels"] if by == PERSON else ["pixels"]
+    ties = [PERSON, "pixels", "photo"] if by == PERSON else ["pixels", "photo"]
     return [column for column in ties if column in table]
 
 

@@ -19,6 +19,7 @@ FERPLUS_COLUMNS = {  # the votes file's columns -> canonical labels
     "contempt": "경멸",
 }
 NO_EMOTION_COLUMNS = ("unknown", "NF")
+MANY = 6  # raters: of ten, a single vote is a slip; of three, it is a third of what is known
 
 
 def soften(emotions: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -30,18 +31,14 @@ def soften(emotions: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np
 
     Returns:
         (pictures, emotions) shares that sum to 1; a row of zeros where the picture has no usable
-        votes: the most frequent answer names no emotion. Single votes are dropped as slips unless
-        nothing else is left.
+        votes: the most frequent answer names no emotion. Single votes of MANY are dropped as slips
+        unless nothing else is left.
     """
-    kept = np.where(emotions > 1, emotions, 0)
+    raters = emotions.sum(axis=1) + others.sum(axis=1)
+    kept = np.where((emotions > 1) | (raters < MANY)[:, None], emotions, 0)
     kept = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, emotions)
-    return share_out(kept, others)
-
-
-def share_out(votes: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Shares of the votes in each row; zeros unless one answer has more than each of the others."""
-    usable = votes.max(axis=1) > others.max(axis=1, initial=0)
-    shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+    usable = kept.max(axis=1) > others.max(axis=1, initial=0)
+    shares = kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
     return np.where(usable[:, None], shares, 0.0).astype(np.float32)
 
 

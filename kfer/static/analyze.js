@@ -47,6 +47,7 @@
     const file = find(".kfer-file");
     const setting = Object.fromEntries(
       ["model", "detector", "taxonomy"].map((name) => [name, find(`[data-setting=${name}]`)]));
+    const units = window.kferMountUnits(root, config);
     let shown = null; // {blob, name, analysis, csv} of the photo on the screen
     let stream = null;
     let mode = "photo"; // photo, camera or live
@@ -107,6 +108,7 @@
       cards.replaceChildren();
       say(make("p", "kfer-hint", cards), "readings_empty");
       for (const name of ["note", "approximate", "after"]) find(`.kfer-${name}`).hidden = true;
+      units.hide();
     }
 
     function openView() {
@@ -191,6 +193,7 @@
       boxes.children[index]?.classList.add("kfer-chosen");
       const card = cards.children[index];
       card?.classList.add("kfer-chosen");
+      if (shown?.analysis) units.follow(shown.analysis.faces[index].label);
       if (scroll) card?.scrollIntoView({ behavior: "smooth", block: "nearest" });
     }
 
@@ -231,6 +234,8 @@
       drawApproximation(analysis);
       drawTable(analysis);
       find(".kfer-after").hidden = live;
+      if (live) units.hide();
+      else units.show(model(), analysis.taxonomy, faces[0].label);
     }
 
     // --- photos ------------------------------------------------------------------------------------

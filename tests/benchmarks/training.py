@@ -27,13 +27,14 @@ from kfer.faces import CropSpec
 from tests.benchmarks.report import print_header, print_table
 from tests.benchmarks.scenes import build_scenes, load_faces
 from training.augment import augment, mix
-from training.config import TrainConfig, load_recipe
+from training.config import TrainConfig
 from training.crop import CropSettings, crop_photos
 from training.dataset import FER7, FERPLUS8, FaceSet, Labels
 from training.distributed import Draws
 from training.loop import Run
 from training.losses import build_targets
 from training.network import MEAN, STD
+from training.recipe import load_recipe
 from training.sources.aihub import AIHUB7, TSV_COLUMNS, read_tsv
 from training.sources.fer2013 import CROP
 from training.splits import split_parts

@@ -85,7 +85,8 @@ def read_group(page: Page, taxonomy: str = "ferplus8") -> None:
         page.locator("[data-setting=taxonomy]").select_option(taxonomy)
         expect(page.locator(".kfer-approximate")).to_be_visible()
         expect(page.locator(".kfer-card")).to_have_count(3)
-    page.locator(".kfer-table").evaluate("(element) => { element.open = true; }")
+    for details in (".kfer-table", ".kfer-units"):
+        page.locator(details).evaluate("(element) => { element.open = true; }")
 
 
 def check_fit(page: Page, width: int) -> None:

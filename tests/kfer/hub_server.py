@@ -235,9 +235,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_json({"files": answer})
             case ["api", "models", owner, name, "commit", revision]:
                 self._commit(f"{owner}/{name}", revision, token)
-            case ["api", "models", owner, name, "revision", revision]:
-                snapshot = self._find_snapshot(f"{owner}/{name}", revision, token)
-                self._send_json(_describe(f"{owner}/{name}", snapshot))
+            case ["api", "models", owner, name, *branch] if branch[:1] in ([], ["revision"]):
+                model = f"{owner}/{name}"
+                snapshot = self._find_snapshot(model, branch[1] if branch else "main", token)
+                repository = self.server.hub.repositories[model]
+                self._send_json(_describe(model, repository, snapshot))
             case ["api", "models", owner, name, "tree", revision]:
                 snapshot = self._find_snapshot(f"{owner}/{name}", revision, token)
                 self._send_json([_describe_file(*item) for item in snapshot.files.items()])
@@ -269,7 +271,9 @@ class _Handler(BaseHTTPRequestHandler):
         model = f"{wanted['organization']}/{wanted['name']}"
         hub = self.server.hub
         repository = Repository(
-            {"main": Snapshot("0" * 40, {})}, private=wanted.get("visibility") == "private"
+            {"main": Snapshot("0" * 40, {".gitattributes": b""})},
+            private=wanted.get("visibility") == "private",
+            token=token,
         )
         hub.repositories.setdefault(model, repository)
         self._send_json({"url": f"{hub.url}/{model}", "id": model, "name": model})
@@ -280,8 +284,10 @@ class _Handler(BaseHTTPRequestHandler):
         lines = [json.loads(line) for line in self._read_body().splitlines()]
         files = dict(hub.repositories[model].revisions[revision].files)
         for line in lines:
+            path = line["value"].get("path")
+            if line["key"] == "deletedFile":
+                del files[path]
             if line["key"] == "file":
-                path = line["value"]["path"]
                 files[path] = hub.spoil(path, base64.b64decode(line["value"]["content"]))
         contents = b"".join(files[name] for name in sorted(files))
         commit = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
@@ -348,9 +354,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
-def _describe(model: str, snapshot: Snapshot) -> dict[str, object]:
-    siblings = [{"rfilename": name} for name in snapshot.files]
-    return {"id": model, "modelId": model, "sha": snapshot.commit, "siblings": siblings}
+def _describe(model: str, repository: Repository, snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "id": model,
+        "modelId": model,
+        "sha": snapshot.commit,
+        "private": repository.private,
+        "siblings": [{"rfilename": name} for name in snapshot.files],
+    }
 
 
 def _describe_file(name: str, content: bytes) -> dict[str, object]:

@@ -13,7 +13,9 @@ from kfer.texts import TEXTS
 KFER = Path(__file__).parents[2] / "kfer"
 HANGUL = re.compile("[가-힣]")
 PAGE = (KFER / "static" / "analyze.html").read_text(encoding="utf-8")
-SCRIPT = (KFER / "static" / "analyze.js").read_text(encoding="utf-8")
+SCRIPT = "".join(
+    (KFER / "static" / f"{name}.js").read_text(encoding="utf-8") for name in ("analyze", "units")
+)
 UI = (KFER / "ui.py").read_text(encoding="utf-8")
 
 PAGE_KEYS = set(re.findall(r"\[\[text:(\w+)\]\]", PAGE))
@@ -22,10 +24,12 @@ SAID = re.compile(r"\b(?:say|showBusy)\((?:.*, )?(?:\w+ \? \"(\w+)\" : )?\"(\w+)
 SCRIPT_KEYS = {
     *re.findall(r"\btexts\.(\w+)", SCRIPT),
     *(key for keys in SAID.findall(SCRIPT) for key in keys if key),
+    *re.findall(r'"(units_\w+)"', SCRIPT),
 }
 PAGE_DETECTORS = re.search(r"^PAGE_DETECTORS = (\(.+\))$", UI, re.MULTILINE) or [""]
 # Keys that are put together from parts, where the parts come from.
 BUILT_KEYS = {
+    *(f"units_{group}" for group in re.findall(r'drawGroup\(table, "(\w+)"', SCRIPT)),
     *(f"taxonomy_{name}" for name in TAXONOMIES),
     *(f"detector_{name}" for name in ast.literal_eval(PAGE_DETECTORS[1])),
     *(f"about_{name}{part}" for name in ("use", "privacy", "licence") for part in ("_title", "")),

@@ -14,7 +14,8 @@ import yaml
 from kfer.bundle import CARD, Bundle, load_bundle
 from kfer.labels import get_taxonomy
 from kfer.metrics import ClassFigures, Estimate, ReliabilityBin
-from training.card import build_card, write_card
+from kfer.surrogate import Surrogate
+from training.card import build_card, update_card, write_card
 from training.dataset import FER7, FERPLUS8
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures, Sureness
@@ -261,3 +262,39 @@ def test_a_figure_that_is_no_number_is_not_written(bundle: Bundle, tmp_path: Pat
     with pytest.raises(ValueError, match="JSON compliant"):
         write_card(replace(bundle, folder=tmp_path), broken, TODAY, COMMAND)
     assert list(tmp_path.iterdir()) == []
+
+
+SURROGATE = Surrogate(
+    taxonomy="ferplus8",
+    labels=("혐오", "기쁨", "중립"),
+    units=("AU06", "AU12"),
+    means=(0.5, 1.0),
+    intercepts=(-1.0, 0.0, 1.0),
+    coefficients=((0.2, -0.5), (0.3, 1.4), (-0.5, -0.9)),
+    low=((0.1, -0.9), (-0.1, 1.2), (-0.6, -1.0)),
+    high=((0.3, -0.1), (0.6, 1.7), (-0.4, -0.8)),
+    counts=(1, 9, 30),
+    agreement=0.8125,
+    rendered=True,
+    weights_sha256="ab" * 32,
+)
+
+
+def test_the_card_says_what_explains_the_answers(bundle: Bundle, card: str, tmp_path: Path) -> None:
+    explained = build_card(replace(bundle, surrogate=SURROGATE), EVALUATED, TODAY, COMMAND)
+    for words in (
+        "answers (`ferplus8`) to\n40 rendered faces whose action units are known",
+        "does in 81.25 %; always giving the commonest answer\nwould in 75.00 %.",
+        "| 혐오 disgust | 1 | too few |\n",
+        "| 기쁨 happiness | 9 | AU12 +1.40 (+1.20 to +1.70) |\n",
+        "| 중립 neutral | 30 | AU12 -0.90 (-1.00 to -0.80), AU06 -0.50 (-0.60 to -0.40) |\n",
+        "Hardly ever its answer to them: 분노, 공포, 슬픔, 놀람, 경멸.\n",
+    ):
+        assert words in explained
+    # `explain` after `evaluate` makes the same card as `evaluate` after `explain`.
+    update_card(tmp_path, SURROGATE)
+    assert not (tmp_path / CARD).exists()
+    for before in (card, explained.replace("81.25 %", "12.34 %")):
+        (tmp_path / CARD).write_text(before, encoding="utf-8")
+        update_card(tmp_path, SURROGATE)
+        assert (tmp_path / CARD).read_text(encoding="utf-8") == explained

@@ -173,6 +173,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
         ("device", 2, r"error: --device tpu: unknown; allowed are cpu, cuda and auto"),
         ("bundle", 2, r"error: --bundle .*: holds what belongs to no bundle \(votes\.csv\)"),
         ("teacher", 2, r"error: The recipe's distillation is 0\.0, and there is a --teacher"),
+        ("start", 1, r"error: --start .*broken: cannot be used: broken: the network cannot be bu"),
         ("out", 1, r"error: .*File exists: '.*taken'"),
         ("flag", 2, r"error: Give FER2013 by --data and --votes, or a manifest of crops by --mani"),
     ],
@@ -202,6 +203,10 @@ def test_what_cannot_be_done_is_said_in_a_line(
         arguments["--bundle"] = tmp_path / "full"
     elif change == "teacher":
         arguments["--teacher"] = tmp_path
+    elif change == "start":
+        broken = shutil.copytree(ROOT / "models" / "kfer-default", tmp_path / "broken")
+        (broken / WEIGHTS).write_bytes((broken / WEIGHTS).read_bytes()[:-1000])
+        arguments["--start"] = broken
     elif change == "out":
         (tmp_path / "taken").touch()
         arguments["--out"] = tmp_path / "taken"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from training.config import RECIPES, TrainConfig, build_config, load_recipe
+from training.config import TrainConfig, build_config
 from training.errors import ConfigError
+from training.recipe import RECIPES, load_recipe
 
 NEEDED: dict[str, Any] = {
     "architecture": "resnet18",

@@ -1,6 +1,8 @@
 """Photos become crops: turned, by boxes or detector, each once, and nothing is lost on the way."""
 
+import contextlib
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from kfer.errors import DetectorError
 from kfer.faces import CropSpec
 from training import crop as module
 from training.crop import LOG, MANIFEST, NOTES, CropSettings, Outcome, crop_photos
-from training.errors import ConfigError, DataError
+from training.errors import DataError
 from training.manifest import BOX, read_manifest
 
 BY_BOXES = CropSettings("boxes", CropSpec(0.0, 40, grey=False, align=False))
@@ -23,9 +25,11 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}
 BOXES = {"red": (20, 30, 60, 70), "green": (100, 40, 140, 80), "blue": (60, 110, 100, 150)}
 
 
-def draw_photo(path: Path, orientation: int = 1) -> None:
+def draw_photo(
+    path: Path, orientation: int = 1, background: tuple[int, int, int] = (128, 128, 128)
+) -> None:
     """200 x 160 px, three coloured squares; stored turned, to be shown upright by its EXIF part."""
-    image = Image.new("RGB", (200, 160), (128, 128, 128))
+    image = Image.new("RGB", (200, 160), background)
     for name, box in BOXES.items():
         ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), COLOURS[name])
     if orientation == 6:  # to be turned right: stored turned left
@@ -162,11 +166,115 @@ def test_a_run_that_was_killed_in_the_middle_ends_as_an_uninterrupted_one(
     assert crop(table, tmp_path).attrs["seen"] == again.attrs["seen"][:0]
 
 
-def test_other_settings_do_not_mix_with_what_is_there(table: pd.DataFrame, tmp_path: Path) -> None:
+def list_crops(folder: Path) -> dict[str, bytes]:
+    """Everything but the notes, whose order is that of the work."""
+    out = folder / "crops"
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and path.name != NOTES
+    }
+
+
+def change(table: pd.DataFrame, images: Path) -> pd.DataFrame:
+    """Another box for the first photo, other pixels in the second's file."""
+    draw_photo(images / table["path"][1], orientation=1, background=(120, 128, 128))
+    return table.assign(left=[18, *table["left"][1:]])
+
+
+def test_changed_photos_and_boxes_are_cut_anew_and_nothing_else(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    crop(table, tmp_path)
+    photo = tmp_path / "images" / table["path"][2]
+    os.utime(photo, (0, 0))  # another time is no other photo
+    changed = change(table, tmp_path / "images")
+    again = crop(changed, tmp_path)
+    assert [each.path for each in again.attrs["seen"]] == table["path"].tolist()[:2]
+    fresh = crop(changed, shutil.copytree(tmp_path / "images", tmp_path / "2" / "images").parent)
+    pd.testing.assert_frame_equal(again, fresh)
+    assert list_crops(tmp_path) == list_crops(tmp_path / "2")
+    photo.unlink()
+    third = crop(changed, tmp_path)  # what was cut of a photo that is gone since stays
+    assert third.attrs["seen"] == []
+    pd.testing.assert_frame_equal(third, again)
+
+
+def test_other_settings_cut_all_anew(table: pd.DataFrame, tmp_path: Path) -> None:
     crop(table, tmp_path)
     wider = CropSettings("boxes", CropSpec(0.3, 40, grey=False, align=False))
-    with pytest.raises(ConfigError, match=r"holds crops of other settings \(crop\.json says which"):
-        crop(table, tmp_path, settings=wider)
+    again = crop(table, tmp_path, settings=wider)
+    assert len(again.attrs["seen"]) == 3
+    fresh = crop(
+        table,
+        shutil.copytree(tmp_path / "images", tmp_path / "2" / "images").parent,
+        settings=wider,
+    )
+    pd.testing.assert_frame_equal(again, fresh)
+    assert list_crops(tmp_path) == list_crops(tmp_path / "2")
+
+
+def test_weights_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    described = set()
+    for content in (b"one", b"other"):
+        (tmp_path / "face.pt").write_bytes(content)
+        settings = CropSettings("yolo", BY_BOXES.spec, tmp_path / "face.pt")
+        described.add(settings.describe())
+    assert len(described) == 2
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("step", ["_forget", "_save", "_note", "write_manifest"])
+@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_killed_while_it_cuts_anew_leaves_nothing_of_the_older_one(
+    step: str, calls: int, late: bool, back: bool,
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Killed before or after a step; then it goes on, or everything is as it was before."""
+    crop(table, tmp_path)
+    first, before = list_crops(tmp_path), shutil.copytree(tmp_path / "images", tmp_path / "before")
+    changed = change(table, tmp_path / "images")
+    real, count = getattr(module, step), iter(range(100))
+
+    def kill(*arguments: Any) -> None:
+        last = next(count) == calls
+        if not last or late:
+            real(*arguments)
+        if last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(module, step, kill)
+        crop(changed, tmp_path)
+    if back:
+        shutil.copytree(before, tmp_path / "images", dirs_exist_ok=True)
+        crop(table, tmp_path)
+        assert list_crops(tmp_path) == first
+    else:
+        crop(changed, tmp_path)
+        crop(changed, shutil.copytree(tmp_path / "images", tmp_path / "2" / "images").parent)
+        assert list_crops(tmp_path) == list_crops(tmp_path / "2")
+
+
+def test_the_same_photo_is_known_whatever_is_cut_of_it(table: pd.DataFrame, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    draw_photo(images / table["path"][1], background=(120, 128, 128))
+    table = table.iloc[:2]
+    with Image.open(images / table["path"][0]) as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+        turned.save(images / "turned.png", exif=exif)
+        image.resize((190, 152)).save(images / "smaller.png")
+    copies = table.iloc[[1, 1]].assign(path=["turned.png", "smaller.png"])
+    crops = crop(pd.concat([table, copies], ignore_index=True), tmp_path)
+    known = crops.set_index("path")
+    red, green = known.loc[f"{table['path'][0]}.jpg"], known.loc["turned.png.jpg"]
+    assert red["photo"] == green["photo"]
+    assert red["pixels"] != green["pixels"]
+    assert (len(crops), crops["photo"].nunique()) == (4, 3)
+    assert read_manifest(tmp_path / "crops" / MANIFEST)["photo"].tolist() == list(crops["photo"])
 
 
 def test_what_is_missing_is_said_before_any_work(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What teachers say of the pictures they are shown, and what becomes of it in the targets."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,11 @@ from scipy.special import softmax
 from torch import Tensor
 
 from kfer.bundle import CONFIG as BUNDLE_CONFIG
-from kfer.bundle import Bundle, load_bundle
+from kfer.bundle import WEIGHTS, Bundle, load_bundle
 from tests.training.synthetic import CONFIG, PLAIN, TRAINED, build_faces
 from training.dataset import FER7, FERPLUS8, transform_faces
-from training.distill import Teachers, read_start
-from training.errors import ConfigError
+from training.distill import Teachers, load_parent, read_start
+from training.errors import ConfigError, DataError
 from training.export import compute_logits
 from training.loop import check_teaching, train
 from training.losses import blend, build_targets
@@ -129,3 +131,60 @@ def test_weights_of_another_network_are_no_start(bundle: Bundle, tmp_path: Path)
             wider, build_faces(8), build_faces(5, seed=1), tmp_path / "run", CPU, print,
             start=read_start(bundle),
         )  # fmt: skip
+
+
+FAULTS = {
+    "no folder": r"is not a model folder: it has no config\.json",
+    "a file": r"cannot be read as JSON \(Not a directory\)",
+    "no weights": r"has no model\.safetensors; download or copy the folder again",
+    "a folder as weights": r"has no model\.safetensors",
+    "truncated weights": r"the network cannot be built .*SafetensorError",
+    "empty weights": r"the network cannot be built .*SafetensorError",
+    "text as weights": r"the network cannot be built .*SafetensorError",
+    "weights of another network": r"the network cannot be built .*RuntimeError",
+    "text as config": r"cannot be read as JSON",
+    "another tool's config": r"has no 'kfer' part, so it is not a KFER model",
+    "unknown architecture": r"the network cannot be built .*no-such-network",
+}
+
+
+@pytest.mark.parametrize("flag", ["--teacher", "--start"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bundle_that_cannot_be_used_is_named_with_its_flag(
+    fault: str, flag: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bundle.folder, tmp_path / "broken")
+    weights, config = folder / WEIGHTS, folder / BUNDLE_CONFIG
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    if fault == "no folder":
+        folder = tmp_path / "nowhere"
+    elif fault == "a file":
+        folder = config
+    elif fault.endswith("weights") and fault.split()[0] in ("no", "a"):
+        weights.unlink()
+        if fault.startswith("a "):
+            weights.mkdir()
+    elif fault == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif fault == "empty weights":
+        weights.write_bytes(b"")
+    elif fault == "text as weights":
+        weights.write_text("no tensors")
+    elif fault == "weights of another network":
+        settings["model_args"]["channels"] = [16, 16, 32, 64]
+        config.write_text(json.dumps(settings), encoding="utf-8")
+    elif fault == "text as config":
+        config.write_text("no JSON")
+    elif fault == "another tool's config":
+        del settings["kfer"]
+        config.write_text(json.dumps(settings), encoding="utf-8")
+    else:
+        settings["architecture"] = "no-such-network"
+        config.write_text(json.dumps(settings), encoding="utf-8")
+    said = rf"(?s)^{flag} {re.escape(str(folder))}: cannot be used: .*{FAULTS[fault]}"
+    with pytest.raises(DataError, match=said):
+        load_parent(folder, flag)
+
+
+def test_a_whole_bundle_is_loaded(bundle: Bundle) -> None:
+    assert load_parent(bundle.folder, "--teacher").revision == bundle.revision

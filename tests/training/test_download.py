@@ -14,6 +14,7 @@ import pytest
 
 from tests.training.file_server import FileServer, build_body, run_server
 from training.download import DOWNLOAD_LOG, PARSE_LOG, Fetched, Summary, download, read_wanted
+from training.errors import DataError
 from training.sources.aihub import TSV_COLUMNS
 
 
@@ -36,7 +37,7 @@ def write_tsv(path: Path, server: FileServer, names: list[str]) -> Path:
 def fetch(source: Path, out: Path) -> tuple[Summary, list[Fetched]]:
     reported: list[Fetched] = []
     wanted, refused = read_wanted(source)
-    return download(wanted, refused, out, 4, reported.append), reported
+    return download(source, wanted, refused, out, 4, reported.append), reported
 
 
 def list_files(out: Path) -> dict[str, bytes]:
@@ -45,6 +46,11 @@ def list_files(out: Path) -> dict[str, bytes]:
         for path in out.rglob("*")
         if path.is_file() and path.name not in (DOWNLOAD_LOG, PARSE_LOG)
     }
+
+
+def read_failed(out: Path) -> dict[str, dict[str, str]]:
+    with (out / DOWNLOAD_LOG).open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +86,7 @@ def test_passing_faults_are_tried_again_and_lasting_ones_listed(
     assert list_files(out) == {f"기쁨/{name}": build_body(name) for name in names[:3]}
     assert server.asked["missing_기쁨.jpg"] == 1
     assert server.asked["broken_기쁨.jpg"] == 4
-    with (out / DOWNLOAD_LOG).open(encoding="utf-8", newline="") as file:
-        failed = {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
+    failed = read_failed(out)
     assert sorted(failed) == sorted(names[3:])
     assert failed["missing_기쁨.jpg"]["error"] == "HTTP 404 Not Found"
     assert failed["empty_기쁨.jpg"]["error"] == "is empty"
@@ -131,10 +136,10 @@ def test_malformed_rows_are_listed_by_line_and_the_rest_goes_on(
         file.write("\t".join(["1_기쁨.jpg", f"{server.url}/6.jpg", *["기쁨"] * 9]) + "\n")
     assert fetch(source, out)[0] == Summary(fetched=2, malformed=4)
     assert (out / PARSE_LOG).read_text(encoding="utf-8").splitlines() == [
-        "a.tsv:4: has 2 columns instead of 11",
-        "a.tsv:5: url 'file:///etc/passwd' does not begin with http:// or https://",
-        "a.tsv:6: name '../5.jpg' is no file name",
-        "a.tsv:7: 1_기쁨.jpg was named before",
+        "../a.tsv:4: has 2 columns instead of 11",
+        "../a.tsv:5: url 'file:///etc/passwd' does not begin with http:// or https://",
+        "../a.tsv:6: name '../5.jpg' is no file name",
+        "../a.tsv:7: 1_기쁨.jpg was named before",
     ]
     assert not (tmp_path / "5.jpg").exists()
 
@@ -146,6 +151,71 @@ def test_several_files_are_fetched_at_a_time(server: FileServer, tmp_path: Path)
         tmp_path / "out",
     )
     assert server.most_busy == 4
+
+
+def test_what_failed_of_another_file_stays_listed_until_it_is_there(
+    server: FileServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = write_tsv(tmp_path / "a.tsv", server, ["missing_1_기쁨.jpg", "missing_2_슬픔.jpg"])
+    fetch(first, out)
+    url = f"{server.url}/사진"
+    second = tmp_path / "b.tsv"  # with a header of its own
+    second.write_text(
+        f"url\tname\tyear\n{url}/missing_3.jpg\t3_분노.jpg\t2021\n"
+        f"{url}/found.jpg\tmissing_1_기쁨.jpg\t2021\n",
+        encoding="utf-8",
+    )
+    assert fetch(second, out)[0] == Summary(fetched=1, failed=1)
+    failed = read_failed(out)
+    assert sorted(failed) == ["3_분노.jpg", "missing_2_슬픔.jpg"]
+    assert failed["missing_2_슬픔.jpg"]["TaskA_emotion"] == "기쁨"
+    assert failed["3_분노.jpg"]["year"] == "2021"
+    (out / "분노").mkdir()
+    (out / "분노" / "3_분노.jpg").write_bytes(b"brought by hand")
+    assert fetch(write_tsv(tmp_path / "c.tsv", server, ["4_기쁨.jpg"]), out)[0].failed == 0
+    assert sorted(read_failed(out)) == ["missing_2_슬픔.jpg"]
+    log = out / DOWNLOAD_LOG
+    log.write_text(log.read_text("utf-8").replace("/missing_2", "/found_2"), encoding="utf-8")
+    assert fetch(log, out)[0] == Summary(fetched=1)
+    assert not log.exists()
+
+
+def test_malformed_rows_stay_listed_until_their_own_file_is_mended(
+    server: FileServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first, second = tmp_path / "1" / "labels.tsv", tmp_path / "2" / "labels.tsv"
+    for source in (first, second):
+        source.parent.mkdir()
+        write_tsv(source, server, [f"{source.parent.name}_기쁨.jpg"])
+        with source.open("a", encoding="utf-8") as file:
+            file.write("cut\tshort\n")
+        fetch(source, out)
+    lines = [f"../{number}/labels.tsv:3: has 2 columns instead of 11" for number in (1, 2)]
+    assert (out / PARSE_LOG).read_text(encoding="utf-8").splitlines() == lines
+    fetch(first, out)
+    assert sorted((out / PARSE_LOG).read_text(encoding="utf-8").splitlines()) == lines
+    for source, left in ((first, lines[1:]), (second, [])):
+        write_tsv(source, server, [f"{source.parent.name}_기쁨.jpg"])
+        fetch(source, out)
+        log = out / PARSE_LOG
+        assert (log.read_text(encoding="utf-8").splitlines() if log.exists() else []) == left
+
+
+def test_a_damaged_log_of_what_failed_is_not_written_over(
+    server: FileServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    fetch(write_tsv(tmp_path / "a.tsv", server, ["missing_기쁨.jpg", "missing_슬픔.jpg"]), out)
+    log = out / DOWNLOAD_LOG
+    damaged = log.read_text(encoding="utf-8").replace("http", "htp", 1)
+    log.write_text(damaged, encoding="utf-8")
+    other = write_tsv(tmp_path / "b.tsv", server, ["1_기쁨.jpg"])
+    for source in (other, log):
+        with pytest.raises(DataError, match=r"--out .*log:2: url 'htp.*; mend or delete that line"):
+            fetch(source, out)
+    assert log.read_text(encoding="utf-8") == damaged
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Action units explain emotions: planted and rendered ones, OpenFace's files, and the network."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,8 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from kfer.bundle import load_bundle
+from kfer.bundle import CARD, EXPLANATION, WEIGHTS, hash_file, load_bundle
 from kfer.labels import get_taxonomy
+from kfer.surrogate import load_surrogate
 from training.action_units import (
     describe_commands,
     join_units,
@@ -23,8 +25,15 @@ from training.action_units import (
     read_units,
 )
 from training.errors import DataError
-from training.explain_au import describe, explain_labels, fit_surrogate, load_surrogate, tabulate
-from training.export import EXPLANATION
+from training.explain_au import (
+    contribute,
+    describe,
+    explain_labels,
+    fit_surrogate,
+    predict,
+    save_surrogate,
+    tabulate,
+)
 
 AIHUB7, KOREAN5 = get_taxonomy("aihub7"), get_taxonomy("korean5")
 STIMULI = Path("tests/data/stimuli_units.csv")
@@ -77,17 +86,19 @@ def test_agreement_is_that_on_pictures_left_out() -> None:
     answers = rng.choice(np.array(["기쁨", "슬픔"], dtype=object), 60)
     persons = np.array([f"p{i % 20}" for i in range(60)], dtype=object)
     surrogate = fit_surrogate(units, answers, persons, KOREAN5, "labels")
-    predicted = surrogate.predict(units.to_numpy()).argmax(axis=1)
+    predicted = predict(surrogate, units.to_numpy()).argmax(axis=1)
     fitted = np.mean(np.array(surrogate.labels, dtype=object)[predicted] == answers)
     assert fitted > 0.85  # by heart
     assert surrogate.agreement < 0.65  # nothing to be learned
+    assert surrogate.counts == (int((answers == "기쁨").sum()), int((answers == "슬픔").sum()))
+    assert surrogate.baseline == max(surrogate.counts) / 60
 
 
 def test_contributions_are_coefficient_times_deviation_and_sum_to_the_logits() -> None:
     units, answers, persons = plant(400, PLANTED)
     surrogate = fit_surrogate(units, answers, persons, KOREAN5, "labels")
     values = units.to_numpy()[:7]
-    shares = surrogate.contribute(values)
+    shares = contribute(surrogate, values)
     for row, label, unit in ((0, 0, 1), (6, 2, 2)):
         deviation = values[row, unit] - units.to_numpy()[:, unit].mean()
         assert shares[row, label, unit] == pytest.approx(
@@ -95,8 +106,8 @@ def test_contributions_are_coefficient_times_deviation_and_sum_to_the_logits() -
         )
     logits = shares.sum(axis=2) + surrogate.intercepts
     powers = np.exp(logits)
-    assert np.allclose(surrogate.predict(values), powers / powers.sum(axis=1, keepdims=True))
-    assert np.allclose(surrogate.contribute(np.array([surrogate.means])), 0)
+    assert np.allclose(predict(surrogate, values), powers / powers.sum(axis=1, keepdims=True))
+    assert np.allclose(contribute(surrogate, np.array([surrogate.means])), 0)
 
 
 def test_two_emotions_share_their_difference_evenly() -> None:
@@ -110,14 +121,37 @@ def test_the_rendered_faces_are_explained_by_the_movements_they_were_made_of() -
     table = pd.read_csv(STIMULI).rename(columns={"filename": "path"})
     known, units = join_units(table, read_units(STIMULI))
     assert len(known) == 130
-    surrogate = explain_labels(known, units, AIHUB7, seed=0)
+    surrogate = explain_labels(known, units, AIHUB7, rendered=True, seed=0)
     assert surrogate.agreement > 0.9
     rows = tabulate(surrogate).set_index(["label", "unit"])
     for label, unit in (("기쁨", "AU12"), ("분노", "AU07"), ("슬픔", "AU15"), ("당황", "AU26")):
         assert rows.loc[(label, unit), "low"] > 0
         of_unit = rows.xs(unit, level="unit")["coefficient"]
         assert of_unit.idxmax() == label
-    assert "기쁨: AU12 +" in describe(surrogate) or "기쁨: AU06 +" in describe(surrogate)
+    count = surrogate.counts[surrogate.labels.index("기쁨")]
+    assert re.search(rf"^기쁨 \({count}\): AU(12|06) \+", describe(surrogate), re.MULTILINE)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    units, answers, persons = plant(400, PLANTED)
+    surrogate = fit_surrogate(units, answers, persons, KOREAN5, "ab" * 32, rendered=True)
+    save_surrogate(surrogate, tmp_path / EXPLANATION)
+    assert load_surrogate(tmp_path / EXPLANATION) == surrogate
+    assert (surrogate.target, surrogate.pictures) == ("network", 400)
+
+
+def test_of_too_few_answers_nothing_is_said() -> None:
+    units, answers, persons = plant(400, PLANTED)
+    few = np.flatnonzero(answers == "슬픔")[3:]
+    kept = np.setdiff1d(np.arange(400), few)
+    persons[answers == "슬픔"] = [f"s{i}" for i in range(len(few) + 3)]
+    with pytest.raises(DataError, match="슬픔 has pictures of 3 persons, and 5 are needed"):
+        fit_surrogate(units.iloc[kept], answers[kept], persons[kept], KOREAN5)
+    many = units.assign(**{f"AU{number}": 0.0 for number in range(50, 60)})
+    kept = np.setdiff1d(np.arange(400), few[5:])
+    surrogate = fit_surrogate(many.iloc[kept], answers[kept], persons[kept], KOREAN5)
+    assert surrogate.explained == ("기쁨", "분노")
+    assert "슬픔 (8): too few" in describe(surrogate)
 
 
 def test_openfaces_files_are_laid_out_and_merged(tmp_path: Path) -> None:
@@ -189,9 +223,9 @@ def test_too_few_persons_or_foreign_labels_are_said() -> None:
     table = pd.read_csv(STIMULI).rename(columns={"filename": "path"})
     known, units = join_units(table, read_units(STIMULI))
     with pytest.raises(DataError, match="korean5: has no 불안, 상처, which the manifest has"):
-        explain_labels(known, units, KOREAN5, seed=0)
+        explain_labels(known, units, KOREAN5, rendered=True, seed=0)
     with pytest.raises(DataError, match=r"기쁨 has pictures of 1 persons, and 5 are needed"):
-        explain_labels(known.assign(person="all the same"), units, AIHUB7, seed=0)
+        explain_labels(known.assign(person="one"), units, AIHUB7, rendered=True, seed=0)
     with pytest.raises(DataError, match=r"names no picture of the manifest; it has s001\.webp"):
         join_units(table.assign(path="nobody.jpg"), read_units(STIMULI))
 
@@ -199,14 +233,14 @@ def test_too_few_persons_or_foreign_labels_are_said() -> None:
 @pytest.mark.slow
 def test_the_command_explains_a_network_and_keeps_it_in_the_bundle(tmp_path: Path) -> None:
     bundle = tmp_path / "model"
-    shutil.copytree(MODEL, bundle)
+    shutil.copytree(MODEL, bundle, ignore=shutil.ignore_patterns(EXPLANATION))
     demo = Path("survey/demo")
     table = pd.read_csv(demo / "manifest.csv").rename(columns={"filename": "path"})
     table.to_csv(tmp_path / "manifest.csv", index=False)
     command = [
         sys.executable, "-m", "training", "explain", "--manifest", tmp_path / "manifest.csv",
         "--units", STIMULI, "--images", demo, "--bundle", bundle, "--detector", "mtcnn",
-        "--taxonomy", "korean5", "--out", tmp_path / "out",
+        "--taxonomy", "korean5", "--rendered", "--out", tmp_path / "out",
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
@@ -220,4 +254,10 @@ def test_the_command_explains_a_network_and_keeps_it_in_the_bundle(tmp_path: Pat
     assert json.loads((tmp_path / "out" / EXPLANATION).read_text()) == json.loads(
         (bundle / EXPLANATION).read_text()
     )
-    assert load_bundle(bundle).name == "model"  # and it is a bundle still
+    assert surrogate.rendered
+    assert surrogate.weights_sha256 == hash_file(bundle / WEIGHTS)
+    assert load_bundle(bundle).surrogate == surrogate  # and it is a bundle still
+    card = (bundle / CARD).read_text(encoding="utf-8")
+    assert card.count("## Action units\n") == 1
+    assert "answers (`korean5`) to\n105 rendered faces" in card
+    assert f"does in {surrogate.agreement * 100:.2f} %; always" in card

@@ -7,12 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.main import get_command
 
-from training.errors import DataError
-from training.sources.fer2013 import FOLDERS, VOTE_COLUMNS, load_pixels, read_fer2013
+from training.cli import app
+from training.config import DEFAULT_HEADS, parse_heads
+from training.crops import load_pictures
+from training.data import DataFlags
+from training.errors import ConfigError, DataError
+from training.manifest import VOTE, read_manifest
+from training.sources.fer2013 import CROP, FOLDERS, VOTE_COLUMNS, read_fer2013
+from training.votes import FERPLUS_COLUMNS
 
 PARTS = {"train": "Training", "test": "PublicTest"}
 PER_FOLDER = 3
+VOTES = [VOTE + FERPLUS_COLUMNS.get(column, column) for column in VOTE_COLUMNS]
 
 
 def write_picture(path: Path, seed: int, size: tuple[int, int] = (48, 48)) -> None:
@@ -59,6 +67,10 @@ class Layout:
         return set(self.files) - set(manifest["path"])
 
 
+def call_votes(*arguments: object) -> None:
+    get_command(app).main(["votes", *map(str, arguments)], standalone_mode=False)
+
+
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path)
@@ -69,8 +81,8 @@ def test_every_picture_becomes_a_row_with_its_part_label_and_votes(layout: Layou
     manifest = layout.read()
     assert list(manifest.columns) == [
         *("path", "part", "label", "pixels"),
-        *VOTE_COLUMNS,
-        "twin_of_held_out",
+        *VOTES,
+        *("twin_of_held_out", "margin", "align"),
     ]
     assert set(manifest["path"]) == set(layout.files)
     assert manifest["path"].is_unique
@@ -78,11 +90,11 @@ def test_every_picture_becomes_a_row_with_its_part_label_and_votes(layout: Layou
         part, folder, _ = row["path"].split("/")
         assert row["part"] == {"train": "train", "test": "validation"}[part]
         assert row["label"] == FOLDERS[folder]
-        assert row["happiness"] == layout.files.index(row["path"])
-        assert row["neutral"] == 10
+        assert row["vote_기쁨"] == layout.files.index(row["path"])
+        assert row["vote_중립"] == 10
         assert not row["twin_of_held_out"]
         assert len(row["pixels"]) == 64
-    assert all(manifest[column].dtype == np.int64 for column in VOTE_COLUMNS)
+    assert all(manifest[column].dtype == np.int64 for column in VOTES)
 
 
 def test_the_same_folder_gives_the_same_manifest(layout: Layout) -> None:
@@ -160,7 +172,7 @@ def test_without_an_exclusion_list_nothing_is_excluded(layout: Layout) -> None:
 
 def test_pixels_are_loaded_in_the_manifests_order(layout: Layout) -> None:
     manifest = layout.read().sample(frac=1, random_state=2)
-    pixels = load_pixels(layout.data, manifest)
+    pixels = load_pictures([layout.data / path for path in manifest["path"]], 1)
     assert pixels.shape == (len(layout.files), 48, 48)
     assert pixels.dtype == np.uint8
     for face, path in zip(pixels, manifest["path"], strict=True):
@@ -171,8 +183,8 @@ def test_pixels_are_loaded_in_the_manifests_order(layout: Layout) -> None:
 def test_colour_pictures_are_read_as_grey(layout: Layout) -> None:
     file = layout.get("train", "sad")
     Image.new("RGB", (48, 48), (90, 90, 90)).save(layout.data / file, "JPEG")
-    manifest = layout.read()
-    (face,) = load_pixels(layout.data, manifest[manifest["path"] == file])
+    layout.read()
+    (face,) = load_pictures([layout.data / file], 1)
     assert set(np.unique(face)) == {90}
 
 
@@ -249,14 +261,14 @@ def test_votes_for_pictures_that_are_not_there_are_counted(layout: Layout) -> No
         [layout.table, layout.table.head(2).assign(file=unknown)], ignore_index=True
     )
     with pytest.raises(
-        DataError, match=rf"--votes .*names 2 pictures that are not in --data.*{unknown[0]}"
+        DataError, match=rf"--votes .*names 2 pictures that are not in the data.*{unknown[0]}"
     ):
         layout.read()
 
 
 def test_exclusions_that_are_not_there_are_refused(layout: Layout) -> None:
     layout.excluded = {"train/sad/Training_903.jpg": "PublicTest"}
-    with pytest.raises(DataError, match=r"--exclude .*names 1 pictures that are not in --data"):
+    with pytest.raises(DataError, match=r"--exclude .*names 1 pictures that are not in the data"):
         layout.read()
 
 
@@ -287,3 +299,68 @@ def test_a_table_that_cannot_be_read_is_named(
         path.write_bytes(text)
     with pytest.raises(DataError, match=rf"{flag} .*\.csv: cannot be read as CSV"):
         read_fer2013(layout.data, layout.votes, layout.exclude)
+
+
+def count_votes(layout: Layout) -> None:
+    """Of ten raters one slips; every fourth picture is none to most of them, the next a tie."""
+    for row, file in enumerate(layout.files):
+        folder = file.split("/")[1]
+        label = next(name for name, each in FERPLUS_COLUMNS.items() if each == FOLDERS[folder])
+        layout.table.loc[row, VOTE_COLUMNS] = 0
+        kind = row % 4
+        layout.table.loc[row, [label, "contempt", "unknown"]] = (
+            (3, 1, 6) if kind == 3 else (5, 5, 0) if kind == 2 else (7, 1, 2)
+        )
+
+
+def test_the_manifest_as_csv_is_learned_from_like_the_folder_itself(
+    layout: Layout, tmp_path: Path
+) -> None:
+    count_votes(layout)
+    layout.excluded = {layout.get("test", "happy"): "held-out split"}
+    table, manifest = layout.read(), tmp_path / "labels.csv"
+    command = ["--layout", "fer2013", "--input", layout.data, "--votes", layout.votes]
+    call_votes(*command, "--exclude", layout.exclude, "--out", manifest)
+    pd.testing.assert_frame_equal(read_manifest(manifest, "part"), table)
+    heads, parts = parse_heads(DEFAULT_HEADS), ("train", "validation")
+    direct = DataFlags(layout.data, layout.votes, None, None, layout.exclude)
+    stored = DataFlags(None, None, manifest, layout.data, None)
+    for ours, theirs in zip(
+        direct.load(heads, 1, *parts), stored.load(heads, 1, *parts), strict=True
+    ):
+        assert ours.paths == theirs.paths
+        assert ours.crop == theirs.crop == CROP
+        assert (ours.pixels == theirs.pixels).all()
+        assert ours.twin_of_held_out.tolist() == theirs.twin_of_held_out.tolist()
+        for name in ("fer7", "ferplus8"):
+            assert (ours.labels[name].targets == theirs.labels[name].targets).all()
+            assert (ours.labels[name].truths == theirs.labels[name].truths).all()
+    soft = direct.load(heads, 1, "train")[0].labels["ferplus8"]
+    tied = [0.5 if label in ("분노", "경멸") else 0 for label in heads[1].taxonomy.labels]
+    whole = [float(label == "분노") for label in heads[1].taxonomy.labels]
+    assert soft.targets[:3].tolist() == [whole, whole, tied]  # train/angry, without the slips
+    assert soft.truths[2] == -1
+    assert soft.targets[3].tolist() == [0] * 8
+    assert stored.load(heads, 1, "validation")[0].twin_of_held_out.sum() == 1
+
+
+def test_pictures_framed_in_several_ways_are_not_mixed(layout: Layout, tmp_path: Path) -> None:
+    table = layout.read()
+    table.loc[3, "margin"] = 0.2
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    flags = DataFlags(None, None, tmp_path / "labels.csv", layout.data, None)
+    with pytest.raises(DataError, match=r"framed in 2 ways \(columns margin and align\); cut them"):
+        flags.load(parse_heads(DEFAULT_HEADS), 1, "train")
+
+
+def test_votes_and_layout_come_together(layout: Layout, tmp_path: Path) -> None:
+    layout.read()
+    for more in (("--layout", "fer2013"), ("--votes", layout.votes)):
+        with pytest.raises(ConfigError, match="--votes: goes with --layout fer2013"):
+            call_votes(*more, "--input", layout.data, "--out", tmp_path / "labels.csv")
+    missing = tmp_path / "nowhere"
+    with pytest.raises(DataError, match=r"--input .*nowhere: no \.jpg pictures in train/angry"):
+        call_votes(
+            "--layout", "fer2013", "--votes", layout.votes, "--input", missing,
+            "--out", tmp_path / "labels.csv",
+        )  # fmt: skip

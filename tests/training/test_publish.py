@@ -1,17 +1,23 @@
 """A bundle goes up to a Hub on the loopback, and what comes down answers the same."""
 
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
-from kfer.bundle import CARD, WEIGHTS, Bundle, hash_file, load_bundle
-from tests.kfer.hub_server import HubServer, client_of, serve_hub
+from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
+from tests.kfer.hub_server import HubServer, Repository, Snapshot, client_of, serve_hub
 from tests.training.test_card import COMMAND, EVALUATED, TODAY
 from training.card import build_card
+from training.cli_bundle import bundle_app
 from training.errors import ConfigError, DataError, TrainingError
-from training.publish import Publication, compare, prepare, push
+from training.publish import Publication, compare, find_surplus, prepare, push
 
 MODEL = Path("models/kfer-default")
 REPOSITORY = "founder/kfer-small"
@@ -87,12 +93,19 @@ def test_no_other_bundle_is_written_over(small: Bundle, tmp_path: Path) -> None:
         assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def publish(
-    publication: Publication, server: HubServer, monkeypatch: pytest.MonkeyPatch, home: Path
-) -> float:
+@contextmanager
+def writer_of(server: HubServer, monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None]:
+    """This process's Hub client may write."""
     with client_of(server, monkeypatch, home):
         monkeypatch.setenv("HF_TOKEN", server.upload_token)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "cache"))
+        yield
+
+
+def publish(
+    publication: Publication, server: HubServer, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> float:
+    with writer_of(server, monkeypatch, home):
         return compare(publication, push(publication))
 
 
@@ -105,6 +118,83 @@ def test_what_comes_back_predicts_the_same(
         (snapshot,) = server.repositories[REPOSITORY].revisions.values()
     sent = {path.name: path.read_bytes() for path in publication.folder.iterdir()}
     assert {name: snapshot.files[name] for name in sent} == sent
+
+
+OLD_FILES = {
+    ".gitattributes": b"*.safetensors filter=lfs\n",
+    CONFIG: b"{}",
+    WEIGHTS: b"of last year",
+    "evaluation.json": b"of last year",
+    "runs/notes.txt": b"a folder deep",
+}
+
+
+def build_repository(private: bool, token: str) -> Repository:
+    return Repository({"main": Snapshot("1" * 40, OLD_FILES)}, private=private, token=token)
+
+
+def test_what_is_there_becomes_exactly_the_folder(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = ready(small, tmp_path)
+    sent = {path.name: path.read_bytes() for path in publication.folder.iterdir()}
+    assert set(sent) == {CARD, CONFIG, WEIGHTS}
+    with serve_hub({}) as server, writer_of(server, monkeypatch, tmp_path / "home"):
+        assert find_surplus(publication) == []  # there is nothing yet
+        server.repositories[REPOSITORY] = build_repository(False, server.upload_token)
+        assert find_surplus(publication) == ["evaluation.json", "runs/notes.txt"]
+        assert server.repositories[REPOSITORY].revisions["main"].files == OLD_FILES  # it only asked
+        assert compare(publication, push(publication)) <= 1e-6
+        kept = {".gitattributes": OLD_FILES[".gitattributes"]}
+        assert server.repositories[REPOSITORY].revisions["main"].files == {**sent, **kept}
+        assert find_surplus(publication) == []
+
+
+def test_private_is_never_public(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = replace(ready(small, tmp_path), private=True)
+    with serve_hub({}) as server, writer_of(server, monkeypatch, tmp_path / "home"):
+        server.repositories[REPOSITORY] = build_repository(False, server.upload_token)
+        for step in (find_surplus, push):
+            with pytest.raises(ConfigError, match="there already, and public; make it private in"):
+                step(secret)
+        assert server.repositories[REPOSITORY].revisions["main"].files == OLD_FILES
+        server.repositories[REPOSITORY] = build_repository(True, server.upload_token)
+        assert compare(secret, push(secret)) <= 1e-6
+        del server.repositories[REPOSITORY]
+        assert compare(secret, push(secret)) <= 1e-6
+        assert server.repositories[REPOSITORY].private
+
+
+def test_a_hub_that_cannot_be_asked_is_told_of(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = ready(small, tmp_path)
+    with serve_hub({}) as server, writer_of(server, monkeypatch, tmp_path / "home"):
+        server.stop()
+        with pytest.raises(TrainingError, match=r"(?s)cannot be asked what is there .*connection"):
+            find_surplus(publication)
+
+
+def test_the_command_shows_what_goes_and_does_it_only_when_told(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["publish", "--bundle", small.folder, "--repo", REPOSITORY, "--out", tmp_path / "out",
+               "--data-terms", "Ask the pattern maker."]  # fmt: skip
+    runner = CliRunner()
+    with serve_hub({}) as server, writer_of(server, monkeypatch, tmp_path / "home"):
+        server.repositories[REPOSITORY] = build_repository(False, server.upload_token)
+        shown = runner.invoke(bundle_app, [str(each) for each in command])
+        assert shown.exit_code == 0
+        assert re.search(r"^evaluation\.json +removed$", shown.stdout, re.MULTILINE)
+        assert re.search(r"^runs/notes\.txt +removed$", shown.stdout, re.MULTILINE)
+        assert "nothing was sent" in shown.stderr
+        assert server.repositories[REPOSITORY].revisions["main"].files == OLD_FILES
+        done = runner.invoke(bundle_app, [str(each) for each in [*command, "--yes"]])
+        assert done.exit_code == 0
+        assert "comes back, logits differ by" in done.stdout
+        assert "evaluation.json" not in server.repositories[REPOSITORY].revisions["main"].files
 
 
 def test_other_weights_that_come_back_are_noticed(
@@ -141,3 +231,4 @@ def test_our_own_model_is_ready_as_it_is(tmp_path: Path) -> None:
     publication = prepare(load_bundle(MODEL), tmp_path / "fresh", REPOSITORY, "mit", None, True)
     assert publication.describe().startswith(f"hf-hub:{REPOSITORY} (private, licence mit)")
     assert load_bundle(publication.folder).heads == load_bundle(MODEL).heads
+    assert load_bundle(publication.folder).surrogate == load_bundle(MODEL).surrogate

@@ -1,43 +1,213 @@
 """Every recipe can be run: two steps on a few faces, then a bundle that is measured."""
 
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import typer
 
-from kfer.bundle import load_bundle
-from tests.training.synthetic import build_faces
-from training.config import RECIPES, load_recipe
+from kfer.bundle import CARD, load_bundle
+from tests.training.synthetic import build_faces, write_fer2013
+from training.cli import app
+from training.config import TrainConfig
+from training.dataset import FaceSet, Labels
+from training.errors import ConfigError
 from training.export import compute_logits, export_bundle
 from training.history import Epoch
-from training.loop import train
+from training.loop import Teach, train
+from training.recipe import list_recipes, load_recipe, read_recipe
 
-NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
+RECIPES = list_recipes()
+NETWORKS = [recipe.name for recipe in RECIPES if recipe.config]
+STEPS = [
+    pytest.param(step, id=f"{recipe.name}-{number}")
+    for recipe in RECIPES
+    if recipe.about
+    for number, step in enumerate(recipe.about.steps, start=1)
+]
+ROOT = Path(__file__).parents[2]
 
 
-def uniform(images: torch.Tensor) -> list[torch.Tensor]:
-    """Teachers who do not know."""
-    return [torch.full((len(images), classes), 1 / classes) for classes in (7, 8)]
+def build_teachers(config: TrainConfig) -> Teach:
+    """They do not know."""
+    sizes = [spec.stop - spec.start for spec in config.head_specs]
+    return lambda images: [torch.full((len(images), size), 1 / size) for size in sizes]
+
+
+def build_faces_for(config: TrainConfig, seed: int) -> FaceSet:
+    """Four faces, with the labels that its heads learn."""
+    faces = build_faces(1, seed).chosen(np.arange(7) < 4)
+    labels = {}
+    for spec in config.head_specs:
+        truths = np.arange(4) % len(spec.taxonomy.labels)
+        targets = np.eye(len(spec.taxonomy.labels), dtype=np.float32)[truths]
+        labels[spec.taxonomy.name] = Labels(targets, truths)
+    pixels = faces.pixels
+    if config.channels == 3:
+        pixels = np.repeat(pixels[..., None], 3, axis=3)
+    return replace(
+        faces, pixels=pixels, labels=labels, twin_of_held_out=np.zeros(4, dtype=bool),
+        crop=replace(faces.crop, grey=config.channels == 1),
+    )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_recipe_runs_and_gives_a_bundle(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     config = replace(
-        recipe, epochs=1, warmup_epochs=0, early_epochs=0, plain_epochs=0, batch_size=7,
+        recipe, epochs=1, warmup_epochs=0, early_epochs=0, plain_epochs=0, batch_size=2,
+        input_size=min(recipe.input_size, 96),
         pretrained=False,  # the Hub is not asked here
+        bf16=False,  # which some processors compute at a crawl
     )  # fmt: skip
     epochs: list[Epoch] = []
-    faces, validation = build_faces(2), build_faces(3, seed=1)
+    faces, validation = (build_faces_for(config, seed) for seed in (0, 1))
     best = train(
         config, faces, validation, tmp_path / "run", torch.device("cpu"), epochs.append,
-        teachers=uniform if config.distillation else None,
+        teachers=build_teachers(config) if config.distillation else None,
     )  # fmt: skip
     assert 0 < epochs[0].loss < 20
     bundle = export_bundle(config, best, validation, tmp_path / "bundle")
     assert load_bundle(bundle.folder).heads == bundle.heads
     names = {spec.taxonomy.name for spec in config.head_specs}
     assert {head.taxonomy.name for head in bundle.heads} == names
-    assert compute_logits(bundle, validation).shape == (21, config.head_specs[-1].stop)
+    assert compute_logits(bundle, validation).shape == (4, config.head_specs[-1].stop)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_steps_of_a_recipe_can_be_typed(step: str) -> None:
+    command, *arguments = shlex.split(step)
+    group = typer.main.get_command(app)
+    found = group.commands[command]  # type: ignore[attr-defined]
+    found.make_context(command, arguments)  # raises for a flag or a value that is unknown
+    if "--recipe" in arguments:
+        chosen = arguments[arguments.index("--recipe") + 1]
+        assert read_recipe(chosen).config is not None
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in RECIPES if recipe.about])
+def test_every_system_names_what_to_compare_with(name: str) -> None:
+    about = read_recipe(name).about
+    assert about is not None
+    assert "%" in about.figure or "none" in about.figure
+    assert "{" not in "".join(about.steps)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    def write_recipe(name: str, text: str) -> Path:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_recipe
+
+
+def test_a_recipe_may_extend_another(write: Callable[[str, str], Path]) -> None:
+    first = write("first", 'extends = "fer-vgg19"\nepochs = 3\nwarmup_epochs = 1\n')
+    second = write("second", f'extends = "{first}"\nseed = 4\n')
+    expected = replace(load_recipe("fer-vgg19"), epochs=3, warmup_epochs=1, seed=4)
+    assert load_recipe(str(second)) == expected
+    about = read_recipe(str(second)).about
+    assert about is not None
+    assert about.system == read_recipe("fer-vgg19").about.system  # type: ignore[union-attr]
+    assert "--recipe second " in about.steps[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "fer-vgg20"', "--recipe fer-vgg20: no such recipe; choose one of aihub-"),
+        ('extends = "{self}"', "extends must name another recipe"),
+        ("extends = 3", "extends must name another recipe, not 3"),
+        ('[about]\nsystem = "x"', r"mine\.toml: \[about\] needs system and figure"),
+        ('[about]\nsystem = 3\nfigure = "x"\nsteps = []', "which are texts"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_refused(
+    text: str, message: str, write: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    path = write("mine", text.replace("{self}", str(tmp_path / "mine.toml")))
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(str(path))
+
+
+def test_recipes_that_extend_each_other_are_refused(write: Callable[[str, str], Path]) -> None:
+    first = write("first", "")
+    second = write("second", f'extends = "{first}"')
+    write("first", f'extends = "{second}"')
+    with pytest.raises(ConfigError, match="extends must name another recipe"):
+        load_recipe(str(first))
+
+
+def test_a_system_that_is_no_network_says_how_it_is_run() -> None:
+    with pytest.raises(ConfigError, match=r"no network to train; .* recipes six-action-units"):
+        load_recipe("six-action-units")
+
+
+def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training", *arguments],
+        cwd=cwd, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+
+
+def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
+    listed = call("recipes", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert [line.split()[0] for line in listed.stdout.splitlines() if line[0] != " "] == [
+        recipe.name for recipe in RECIPES
+    ]
+    shown = call("recipes", "aihub-vgg22-wide", cwd=tmp_path).stdout
+    assert "79.181 %" in shown
+    assert "python -m training train --recipe aihub-vgg22-wide --manifest parts.csv" in shown
+    assert '"learning_rate": 0.1' in shown
+
+
+TINY = """
+architecture = "resnet18"
+model_args = { in_chans = 1, num_classes = 15, layers = [1, 1, 1, 1], channels = [16, 16, 32, 32] }
+input_size = 32
+epochs = 1
+batch_size = 16
+warmup_epochs = 0
+
+[about]
+system = "a test"
+figure = "none"
+steps = [
+    "train --recipe tiny.toml --data fer2013 --votes votes.csv --out runs/tiny --device cpu",
+    "evaluate --bundle runs/tiny/bundle --data fer2013 --votes votes.csv",
+]
+"""
+
+
+@pytest.mark.slow
+def test_one_command_runs_all_steps_and_again_what_is_left(tmp_path: Path) -> None:
+    data = write_fer2013(tmp_path, {"train": 3, "test": 2})
+    (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
+    shutil.move(data.votes, tmp_path / "elsewhere.csv")
+    failed = call("reproduce", "tiny.toml", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "[1/2] python -m training train" in failed.stdout
+    assert "[2/2]" not in failed.stdout
+    assert "votes.csv" in failed.stderr
+    shutil.move(tmp_path / "elsewhere.csv", data.votes)
+    for again in (False, True):
+        done = call("reproduce", "tiny.toml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("epoch   1" in done.stdout) is not again
+        assert "[2/2] python -m training evaluate" in done.stdout
+    assert (tmp_path / "runs" / "tiny" / "bundle" / CARD).exists()
+    without = call("reproduce", "kfer-lite", cwd=tmp_path)
+    assert without.returncode == 2
+    assert "kfer-lite: has no steps; `train --recipe kfer-lite`" in without.stderr

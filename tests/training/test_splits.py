@@ -71,13 +71,16 @@ def test_by_picture_people_are_shared_out_and_ratios_are_exact() -> None:
         check_disjoint(table, "part")
 
 
+@pytest.mark.parametrize("column", ["pixels", "photo"])
 @pytest.mark.parametrize("by", ["person", "image"])
-def test_identical_pictures_stay_together_whoever_is_said_to_be_on_them(by: str) -> None:
+def test_identical_pictures_stay_together_whoever_is_said_to_be_on_them(
+    by: str, column: str
+) -> None:
     table = build_table()
-    table["pixels"] = [f"{index:04x}" for index in range(len(table))]
+    table[column] = [f"{index:04x}" for index in range(len(table))]
     # A copy under another person's name ties the two persons, and a third through another copy.
-    table.loc[[0, 205], "pixels"] = "copied"
-    table.loc[[201, 433], "pixels"] = "copied too"
+    table.loc[[0, 205], column] = "copied"
+    table.loc[[201, 433], column] = "copied too"
     for seed in range(5):
         parts = split_parts(table, RATIOS, seed, by)["part"]
         assert parts[0] == parts[205]
@@ -88,15 +91,16 @@ def test_identical_pictures_stay_together_whoever_is_said_to_be_on_them(by: str)
     assert len(set(groups)) == (58 if by == "person" else len(table) - 2)
 
 
-def test_crossing_pixels_are_found_with_their_files() -> None:
+@pytest.mark.parametrize("column", ["pixels", "photo"])
+def test_crossing_pixels_are_found_with_their_files(column: str) -> None:
     table = split_parts(build_table(), RATIOS, seed=0)
-    table["pixels"] = [f"{index:04x}" for index in range(len(table))]
+    table[column] = [f"{index:04x}" for index in range(len(table))]
     one = table.index[table["part"] == "train"][0]
     other = table.index[table["part"] == "test"][0]
-    table.loc[[one, other], "pixels"] = "same"
+    table.loc[[one, other], column] = "same"
     with pytest.raises(DataError) as error:
         check_disjoint(table, "part", by="image")
-    assert "1 values of pixels stand in several of part; the first is same" in str(error.value)
+    assert f"1 values of {column} stand in several of part; the first is same" in str(error.value)
     assert table["path"][one] in str(error.value)
     assert table["path"][other] in str(error.value)
     with pytest.raises(DataError, match="has no column fold"):
@@ -173,9 +177,27 @@ def test_persons_are_the_first_group_of_a_pattern() -> None:
     known = most.query("label != 'UNKNOWN'")
     with pytest.raises(DataError, match="60 pictures name no person"):
         split_parts(known, RATIOS, 0)
-    for wrong in ("(", "[0-9]+", r"(\d)(\d)"):
-        with pytest.raises(ConfigError, match="must be a regular expression with one group"):
-            extract_persons(table["path"], wrong)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "(",
+        "[0-9]+",
+        r"(\d)(\d)",
+        "*(a)",
+        r"(\p{L})",
+        "(a)(?i)",
+        "(a{9999999999999})",
+        "(" * 9999,
+    ],
+)
+def test_patterns_that_name_no_person_are_refused(pattern: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^--person .*: must be a regular expression with one gr"
+    ):
+        extract_persons(build_table()["path"], pattern)
 
 
 def test_a_single_fold_is_refused() -> None:

@@ -1,8 +1,7 @@
 """FER2013 in the Kaggle folder layout, with FER+ votes -> one manifest.
 
-The manifest is a table with a row per picture that may be used: ``path`` (relative to the data
-folder), ``part`` ("train" or "validation"), ``label`` (canonical fer7 label), ``pixels`` (sha256 of
-the decoded pixels), one column per FER+ answer, and ``twin_of_held_out``.
+``part`` is FER2013's own division, train or validation (PublicTest), and ``label`` its label; the
+votes are those of FER+'s raters, who may also say ``vote_unknown`` and ``vote_NF`` (no face).
 """
 
 import hashlib
@@ -15,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from kfer.faces import CropSpec
 from training.errors import DataError
 from training.files import read_csv
+from training.manifest import TRAIN, VALIDATION, VOTE
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS
 
 FOLDERS = {
@@ -29,12 +29,14 @@ FOLDERS = {
 # FER2013's pictures are all that is known of its crop. MTCNN's box on 350 of them, enlarged, has a
 # median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.
 CROP = CropSpec(margin=-0.05, size=48, grey=True, align=True)
-PARTS = {"train": "train", "test": "validation"}
+PARTS = {"train": TRAIN, "test": VALIDATION}
 VOTE_COLUMNS = [*FERPLUS_COLUMNS, *NO_EMOTION_COLUMNS]
 
 
-def read_fer2013(data: Path, votes: Path, exclude: Path | None) -> pd.DataFrame:
-    """The manifest of FER2013 plus FER+.
+def read_fer2013(
+    data: Path, votes: Path, exclude: Path | None, flag: str = "--data"
+) -> pd.DataFrame:
+    """The manifest of FER2013 plus FER+; ``flag`` is the one that named the folder.
 
     Left out: training pictures named in ``exclude``, training pictures that stand in validation,
     surplus pixel-identical copies, and groups of copies whose labels contradict each other.
@@ -44,7 +46,7 @@ def read_fer2013(data: Path, votes: Path, exclude: Path | None) -> pd.DataFrame:
         DataError: a folder is missing or empty, a picture cannot be read, or a file names pictures
             that are not in the folder.
     """
-    manifest = _list_pictures(data)
+    manifest = _list_pictures(data, flag)
     manifest = manifest.join(_read_votes(votes, set(manifest.index)), how="left")
     if manifest[VOTE_COLUMNS].isna().any(axis=None):
         first = manifest.index[manifest[VOTE_COLUMNS].isna().any(axis=1)][0]
@@ -54,22 +56,20 @@ def read_fer2013(data: Path, votes: Path, exclude: Path | None) -> pd.DataFrame:
     manifest["twin_of_held_out"] = manifest.index.isin(
         [path for path, twin in excluded.items() if twin != "PublicTest"]
     )
-    return _drop_copies(manifest, set(excluded)).reset_index(names="path")
+    manifest["margin"], manifest["align"] = CROP.margin, CROP.align
+    names = {column: VOTE + FERPLUS_COLUMNS.get(column, column) for column in VOTE_COLUMNS}
+    used = _drop_copies(manifest, set(excluded))
+    return used.rename(columns=names).reset_index(names="path")
 
 
-def load_pixels(data: Path, manifest: pd.DataFrame) -> np.ndarray:
-    """(pictures, 48, 48) uint8 grey pixels in the manifest's order."""
-    return np.stack([_read_pixels(data / path) for path in manifest["path"]])
-
-
-def _list_pictures(data: Path) -> pd.DataFrame:
+def _list_pictures(data: Path, flag: str) -> pd.DataFrame:
     rows = []
     for folder, part in PARTS.items():
         for name, label in FOLDERS.items():
             files = sorted((data / folder / name).glob("*.jpg"))
             if not files:
                 raise DataError(
-                    f"--data {data}: no .jpg pictures in {folder}/{name}; expected FER2013 in the "
+                    f"{flag} {data}: no .jpg pictures in {folder}/{name}; expected FER2013 in the "
                     f"Kaggle layout: {', '.join(PARTS)}, each with {', '.join(FOLDERS)}."
                 )
             for file in files:
@@ -103,7 +103,7 @@ def _reject_unknown(table: pd.DataFrame, flag: str, file: Path, known: set[str])
     unknown = [name for name in table["file"] if name not in known]
     if unknown:
         raise DataError(
-            f"{flag} {file}: names {len(unknown)} pictures that are not in --data, "
+            f"{flag} {file}: names {len(unknown)} pictures that are not in the data set's folder, "
             f"the first is {unknown[0]}."
         )
 
@@ -127,8 +127,8 @@ def _read_exclusions(file: Path, known: set[str]) -> dict[str, str]:
 
 
 def _drop_copies(manifest: pd.DataFrame, excluded: set[str]) -> pd.DataFrame:
-    validation = manifest[manifest["part"] == "validation"]
-    train = manifest[(manifest["part"] == "train") & ~manifest.index.isin(list(excluded))]
+    validation = manifest[manifest["part"] == VALIDATION]
+    train = manifest[(manifest["part"] == TRAIN) & ~manifest.index.isin(list(excluded))]
     train = train[~train["pixels"].isin(validation["pixels"])]
     labels_of_group = train.groupby("pixels")["label"].transform("nunique")
     train = train[labels_of_group == 1].drop_duplicates("pixels")

@@ -25,9 +25,12 @@ class Refused:
     line: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
 
 def write_refused(refused: Sequence[Refused], log: Path) -> None:
-    write_log(log, [f"{each.file}:{each.line}: {each.reason}" for each in refused])
+    write_log(log, [str(each) for each in refused])
 
 
 @dataclass(frozen=True)
