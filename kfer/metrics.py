@@ -31,6 +31,26 @@ class ClassFigures:
     support: int
 
 
+@dataclass(frozen=True)
+class Averages:
+    """Means over the classes, as scikit-learn computes them."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The ``n`` answers whose confidence is above ``low`` and at most ``high``: means of both."""
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    n: int
+
+
 def estimate_accuracy(truth: ArrayLike, predicted: ArrayLike) -> Estimate:
     """Share of right answers with Wilson's (1927) interval. Raises ValueError without cases."""
     right = np.asarray(truth) == np.asarray(predicted)
@@ -61,20 +81,44 @@ def compute_class_figures(
     ]
 
 
-def compute_macro_f1(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
-    """Mean F1 over the classes, each counting alike."""
-    return float(np.mean([c.f1 for c in compute_class_figures(truth, predicted, classes)]))
+def compute_averages(
+    truth: ArrayLike, predicted: ArrayLike, classes: int, average: str
+) -> Averages:
+    """``average`` is "macro", each class counting alike, or "weighted", each by its cases.
+
+    A figure that is undefined counts as 0.
+    """
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
+        truth, predicted, labels=np.arange(classes), average=average, zero_division=0
+    )
+    return Averages(float(precision), float(recall), float(f1))
 
 
-def compute_ece(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error of the top answer, equal-width bins (Guo et al. 2017), 0-1."""
+def compute_reliability(
+    truth: ArrayLike, probabilities: ArrayLike, bins: int = 15
+) -> list[ReliabilityBin]:
+    """Of the top answer, in bins of equal width (Guo et al. 2017); those without a case left out.
+
+    Right-closed bins, so that a confidence of exactly 1 falls into the last one.
+    """
     rows = np.asarray(probabilities, dtype=np.float64)
     confidence = rows.max(axis=1)
     right = rows.argmax(axis=1) == np.asarray(truth)
-    # Right-closed bins, so that a confidence of exactly 1 falls into the last one.
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(rows))
+    sizes = np.bincount(bin_of, minlength=bins)
+    sums, hits = (np.bincount(bin_of, weights=each, minlength=bins) for each in (confidence, right))
+    return [
+        ReliabilityBin(at / bins, (at + 1) / bins, float(sums[at] / n), float(hits[at] / n), n)
+        for at, n in enumerate(sizes.tolist())
+        if n
+    ]
+
+
+def compute_ece(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error of the top answer (Guo et al. 2017), 0-1."""
+    found = compute_reliability(truth, probabilities, bins)
+    gaps = [abs(each.accuracy - each.confidence) * each.n for each in found]
+    return float(sum(gaps) / sum(each.n for each in found))
 
 
 def compute_brier(truth: ArrayLike, probabilities: ArrayLike) -> float:

@@ -4,9 +4,10 @@ import dataclasses
 import json
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 
 from kfer.bundle import CARD, EXPLANATION, Bundle
-from kfer.labels import Taxonomy, get_taxonomy
+from kfer.labels import get_taxonomy
 from kfer.surrogate import Surrogate
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures
@@ -14,6 +15,17 @@ from training.explain_au import list_strongest
 from training.export import EVALUATION
 from training.files import replace_text
 from training.origin import find_ancestors, find_pretrained, read_training
+from training.wording import (
+    TRAINING_PART,
+    describe_calibration,
+    describe_people,
+    describe_robustness,
+    describe_sureness,
+    percent,
+    tabulate_classes,
+    tabulate_confusion,
+    tabulate_robustness,
+)
 
 _FRONT_MATTER = """---
 license: mit
@@ -129,8 +141,8 @@ def _describe_units(surrogate: Surrogate) -> str:
     return f"""{_UNITS_TITLE}
 A multinomial logistic regression from action units to the model's answers (`{taxonomy.name}`) to
 {surrogate.pictures} {faces} whose action units are known (`{EXPLANATION}`). On pictures left out it
-answers as the model does in {_percent(surrogate.agreement)}; always giving the commonest answer
-would in {_percent(surrogate.baseline)}. It says what goes with the answers as a whole, nothing of
+answers as the model does in {percent(surrogate.agreement)}; always giving the commonest answer
+would in {percent(surrogate.baseline)}. It says what goes with the answers as a whole, nothing of
 a single photo, in which no action unit is measured.
 
 | answer | pictures | log odds per step of a unit (95 % interval), where 0 is outside |
@@ -142,8 +154,8 @@ a single photo, in which no action unit is measured.
 
 def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
     rows = "\n".join(
-        f"| {_title(head.taxonomy)} | **{_percent(head.accuracy.value)}** "
-        f"({_percent(head.accuracy.low)} to {_percent(head.accuracy.high)}) "
+        f"| {_title(head.taxonomy)} | **{percent(head.accuracy.value)}** "
+        f"({percent(head.accuracy.low)} to {percent(head.accuracy.high)}) "
         f"| {head.accuracy.n} | {head.macro_f1:.3f} "
         f"| {head.ece_before:.3f} | {head.ece_after:.3f} |"
         for head in evaluation.heads
@@ -159,8 +171,10 @@ def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str)
 |---|---|---|---|---|---|
 {rows}
 
-ECE: expected calibration error of the top answer, 15 bins, before and after the temperature (the
-latter cross-fitted: five folds, each measured with a temperature fitted on the others).
+ECE: expected calibration error of the top answer, 15 bins, before and after the temperature.
+{_wrap(describe_calibration(evaluation.cross_fitted))}
+
+{_wrap(describe_people(evaluation.heads[0], TRAINING_PART))}
 
 {evaluation.parameters / 1e6:.2f} million parameters, {evaluation.megabytes:.1f} MB stored in fp16,
 {evaluation.milliseconds:.1f} ms per face (one thread, batch 1, on the machine that measured).
@@ -182,72 +196,40 @@ def _title(taxonomy: str) -> str:
 
 
 def _describe_head(head: HeadFigures) -> str:
-    taxonomy = get_taxonomy(head.taxonomy)
-    rows = "\n".join(
-        f"| {label} {taxonomy.to_english(label)} | {figures.precision:.3f} "
-        f"| {figures.recall:.3f} | {figures.f1:.3f} | {figures.support} |"
-        for label, figures in head.classes.items()
-    )
+    low, high = head.macro_f1_interval
     clean = head.accuracy_without_twins
     twins = (
         "Without the pictures that have a pixel-identical twin in the final test: "
-        f"{_percent(clean.value)} of {clean.n}.\n"
+        f"{percent(clean.value)} of {clean.n}.\n"
         if clean.n < head.accuracy.n
         else ""
     )
     return f"""## {_title(head.taxonomy)}
 
-| class | precision | recall | F1 | pictures |
-|---|---|---|---|---|
-{rows}
+{tabulate_classes(head).to_markdown()}
 
-{_tabulate_confusion(taxonomy, head.confusion)}
+95 % interval of macro F1: {low:.3f} to {high:.3f}.
+
+Rows are the truth, columns the answers:
+
+{tabulate_confusion(head.taxonomy, head.confusion).to_markdown()}
+
 Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. With test-time
-augmentation (mean of the picture and its mirror image): {_percent(head.accuracy_mirrored.value)}.
+augmentation (mean of the picture and its mirror image): {percent(head.accuracy_mirrored.value)}.
 {twins}"""
 
 
-def _tabulate_confusion(taxonomy: Taxonomy, confusion: list[list[int]]) -> str:
-    rows = "\n".join(
-        f"| {label} | " + " | ".join(str(count) for count in row) + " |"
-        for label, row in zip(taxonomy.labels, confusion, strict=True)
-    )
-    return f"""Rows are the truth, columns the answers:
-
-| | {" | ".join(taxonomy.labels)} |
-|---|{"---|" * len(taxonomy.labels)}
-{rows}
-"""
-
-
 def _describe_sureness(evaluation: Evaluation) -> str:
-    sure = evaluation.sureness
-    if sure is None:
-        return ""
-    default = evaluation.heads[0].taxonomy
-    return f"""## When it is not sure
-
-Below a probability of {sure.threshold:.2f} a reading is called "not sure". On {evaluation.data}
-(`{default}`) {_percent(sure.covered)} of faces lie above, and
-{_percent(sure.accuracy_when_sure)} of those answers are right.
-"""
+    text = describe_sureness(evaluation)
+    return f"## When it is not sure\n\n{_wrap(text)}\n" if text else ""
 
 
 def _describe_robustness(evaluation: Evaluation) -> str:
-    names = [head.taxonomy for head in evaluation.heads]
-    rows = "\n".join(
-        f"| {each.condition} | {' | '.join(f'{each.losses[name]:.1f}' for name in names)} "
-        f"| {each.goal:.0f} |"
-        for each in evaluation.robustness
-    )
     return f"""## Worse pictures
 
-Points of accuracy that {evaluation.data} loses when its pictures are made worse; faces that
-the app finds are turned upright first.
+{_wrap(describe_robustness(evaluation))}
 
-| | {" | ".join(f"`{name}`" for name in names)} | goal: at most |
-|---|{"---|" * len(names)}---|
-{rows}
+{tabulate_robustness(evaluation).to_markdown()}
 """
 
 
@@ -256,14 +238,17 @@ def _describe_photos(photos: PhotoFigures | None) -> str:
         return ""
     taxonomy = get_taxonomy(photos.taxonomy)
     accuracy = photos.accuracy
-    interval = f"{_percent(accuracy.low)} to {_percent(accuracy.high)}"
+    interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
     return f"""## Whole photos
 
 {accuracy.n} photos of `{photos.folder}`, from the detector on, shown as `{taxonomy.name}`; they
-took no part in training. A face was found in {_percent(photos.found)};
-**{_percent(accuracy.value)}** ({interval}) are read as their manifest says.
+took no part in training. A face was found in {percent(photos.found)};
+**{percent(accuracy.value)}** ({interval}) are read as their manifest says.
 
-{_tabulate_confusion(taxonomy, photos.confusion)}"""
+Rows are the truth, columns the answers:
+
+{tabulate_confusion(taxonomy.name, photos.confusion).to_markdown()}
+"""
 
 
 def _describe_origin(bundle: Bundle) -> str:
@@ -302,5 +287,5 @@ all of it.
 """
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:.2f} %"
+def _wrap(text: str) -> str:
+    return fill(text, 100, break_on_hyphens=False)

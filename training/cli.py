@@ -5,24 +5,28 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
-import os
 import shlex
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kfer.errors import KferError
 from training.cli_bundle import bundle_app
 from training.cli_data import ExcludeOption, VotesOption, data_app
+from training.cli_options import (
+    CropsOption,
+    DataOption,
+    DeviceOption,
+    ImagesOption,
+    RecipeOption,
+    choose_device,
+    report_epoch,
+    resumable,
+)
+from training.cli_report import report_app
 from training.errors import ConfigError, TrainingError
-
-if TYPE_CHECKING:
-    import torch
-
-    from training.history import Epoch
 
 app = typer.Typer(
     help="Train and measure KFER's models.",
@@ -32,18 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app)
+app.add_typer(report_app)
 app.add_typer(bundle_app)
-
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="FER2013 in the Kaggle layout: train/ and test/ folders."),
-]
-CropsOption = Annotated[
-    Path | None, typer.Option("--manifest", help="Instead: crops with their parts, of `split`.")
-]
-ImagesOption = Annotated[
-    Path | None, typer.Option("--images", help="The folder that the manifest's paths are in.")
-]
 
 
 @app.command()
@@ -54,13 +48,11 @@ def train(
     manifest: CropsOption = None,
     images: ImagesOption = None,
     exclude: ExcludeOption = None,
-    recipe: Annotated[
-        str, typer.Option(help="A name in training/recipes, or a .toml file.")
-    ] = "kfer-default",
+    recipe: RecipeOption = "kfer-default",
     bundle: Annotated[
         Path | None, typer.Option(help="Where the bundle goes; default: OUT/bundle.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: DeviceOption = "auto",
     teacher: Annotated[
         list[Path] | None, typer.Option(help="A bundle to learn from; may be given several times.")
     ] = None,
@@ -91,7 +83,7 @@ def train(
     flags.check()
     target = bundle or out / "bundle"
     check_target(target)
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     check_teaching(config, bool(teacher))
     bundles = [load_parent(folder, "--teacher") for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
@@ -103,18 +95,15 @@ def train(
             if shared := flags.find_shared_persons():
                 typer.echo(f"warning: {shared}", err=True)
             typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
-        try:
+        with resumable():
             best = run(
-                config, faces, validation, out, chosen, _report,
+                config, faces, validation, out, chosen, report_epoch,
                 teachers=teachers,
                 start=read_start(first) if first else None,
                 origin=describe_origin(bundles, first),
                 processes=processes,
                 compiled=compiled,
             )  # fmt: skip
-        except KeyboardInterrupt:
-            typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
-            raise
         if processes.first:
             export_bundle(config, best, validation, target)
             typer.echo(f"bundle written to {target}")
@@ -152,62 +141,6 @@ def average(
     (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)
     export_bundle(config, out / BEST, validation, target)
     typer.echo(f"bundle written to {target}")
-
-
-@app.command()
-def evaluate(
-    bundle: Annotated[Path, typer.Option(help="The bundle to measure.")],
-    data: DataOption = None,
-    votes: VotesOption = None,
-    manifest: CropsOption = None,
-    images: ImagesOption = None,
-    exclude: ExcludeOption = None,
-    part: Annotated[str, typer.Option(help="Of the manifest; FER2013's is PublicTest.")] = "test",
-    detector: Annotated[
-        str, typer.Option(help="Whose framing of the faces to measure: mtcnn, haar, or none.")
-    ] = "none",
-    photos: Annotated[
-        Path | None,
-        typer.Option(help="Photos to read from detection on: a folder with manifest.csv."),
-    ] = None,
-    taxonomy: Annotated[str, typer.Option(help="Whose labels the manifest has.")] = "korean5",
-) -> None:
-    """Measure a bundle, print its card and write it into the bundle."""
-    from kfer.bundle import CARD, load_bundle
-    from kfer.faces import build_detector
-    from kfer.labels import get_taxonomy
-    from training.card import write_card
-    from training.data import DataFlags
-    from training.detection import measure_photos
-    from training.evaluate import evaluate as measure
-    from training.evaluate import find_head_specs
-    from training.manifest import VALIDATION
-
-    flags = DataFlags(data, votes, manifest, images, exclude)
-    flags.check()
-    if photos and detector == "none":
-        raise ConfigError("--photos: faces must be found in them; add --detector mtcnn or haar.")
-    loaded = load_bundle(bundle)
-    finder = build_detector(detector)
-    read = measure_photos(loaded, finder, photos, get_taxonomy(taxonomy)) if photos else None
-    channels = 1 if loaded.crop.grey else 3
-    (faces,) = flags.load(find_head_specs(loaded), channels, VALIDATION if data else part)
-    # A card names no place of one machine.
-    shown = loaded.name if bundle.is_absolute() else bundle
-    command = f"python -m training evaluate --bundle {shown} {flags.describe()}"
-    if not data:
-        command += f" --part {part}"
-    if photos:
-        command += f" --photos {photos.name if photos.is_absolute() else photos}"
-    if detector != "none":
-        command += f" --detector {detector}"
-    write_card(
-        loaded,
-        measure(loaded, faces, flags.name(part), finder, read),
-        datetime.now(UTC).date(),
-        command,
-    )
-    typer.echo((bundle / CARD).read_text(encoding="utf-8"))
 
 
 @app.command()
@@ -251,29 +184,6 @@ def reproduce(
         typer.echo(f"[{number}/{len(about.steps)}] python -m training {step}")
         if status := app(shlex.split(step), standalone_mode=False):
             raise typer.Exit(status)
-
-
-def _choose_device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {name}: unknown; allowed are cpu, cuda and auto.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: PyTorch sees no GPU here; use cpu or auto.")
-    if name == "cpu":
-        return torch.device(name)
-    # torchrun gives every process on a machine a GPU of its own.
-    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def _report(epoch: "Epoch") -> None:
-    accuracies = "  ".join(f"{name} {value:.4f}" for name, value in epoch.accuracies.items())
-    typer.echo(
-        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  rate {epoch.learning_rate:.2e}  "
-        f"{accuracies}  {epoch.seconds:.0f} s"
-    )
 
 
 def main() -> None:

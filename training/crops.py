@@ -17,6 +17,7 @@ from training.crop import SETTINGS
 from training.dataset import FaceSet, Labels
 from training.errors import DataError
 from training.manifest import UNKNOWN, VOTE, list_vote_columns
+from training.splits import PERSON
 from training.votes import find_plurality, soften
 
 READERS = 8  # files read at a time; Pillow decodes without holding the others up
@@ -72,6 +73,7 @@ def load_faces(
     margin, align = _find_framing(rows, folder)
     return FaceSet(
         paths=list(rows["path"]),
+        persons=list(rows[PERSON].fillna("")) if PERSON in rows else [""] * len(rows),
         pixels=pixels,
         labels={name: each.chosen(useful) for name, each in labels.items()},
         twin_of_held_out=_find_twins(rows),

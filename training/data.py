@@ -38,6 +38,13 @@ class DataFlags:
             "Give FER2013 by --data and --votes, or a manifest of crops by --manifest and --images."
         )
 
+    @property
+    def folder(self) -> Path:
+        """What the pictures' paths are relative to, of checked flags."""
+        folder = self.data or self.images
+        assert folder  # as checked
+        return folder
+
     def load(self, heads: Sequence[HeadSpec], channels: int, *parts: str) -> list[FaceSet]:
         """The faces of the parts, of checked flags; FER2013's validation part is PublicTest.
 
@@ -45,10 +52,8 @@ class DataFlags:
         """
         if self.data and channels != 1:
             raise ConfigError("model_args: FER2013 is grey; set in_chans = 1.")
-        images = self.data or self.images
-        assert images  # as checked
         check_disjoint(self._table, "part", by=IMAGE)
-        folder = CropFolder.read(images)
+        folder = CropFolder.read(self.folder)
         source = FER2013 if self.data else self.name(TRAIN)
         return [load_faces(self._table, folder, part, heads, channels, source) for part in parts]
 
@@ -68,6 +73,12 @@ class DataFlags:
         except DataError as error:
             return f"{error} Figures on them will flatter."
         return None
+
+    def list_trained_persons(self) -> set[str]:
+        """The people of the manifest's training part."""
+        if not self.manifest or PERSON not in self._table:
+            return set()
+        return {*self._table.loc[self._table["part"] == TRAIN, PERSON].fillna("")} - {""}
 
     def name(self, part: str) -> str:
         """The pictures that a card's figures are of; it names no place of one machine."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import torch
@@ -36,11 +37,13 @@ class Labels:
 class FaceSet:
     """Faces of one part of a manifest, all in memory.
 
-    ``pixels`` are (n, h, w), or (n, h, w, 3) with colour; ``labels`` stand by taxonomy. ``crop`` is
-    how the faces were cut out, ``source`` says in words what data set they are of.
+    ``persons`` are "" where nobody knows who it is. ``pixels`` are (n, h, w), or (n, h, w, 3) with
+    colour; ``labels`` stand by taxonomy. ``crop`` is how the faces were cut out, ``source`` says in
+    words what data set they are of.
     """
 
     paths: list[str]
+    persons: list[str]
     pixels: NDArray[np.uint8]
     labels: dict[str, Labels]
     twin_of_held_out: NDArray[np.bool_]
@@ -53,7 +56,8 @@ class FaceSet:
     def chosen(self, mask: NDArray[np.bool_]) -> "FaceSet":
         return replace(
             self,
-            paths=[path for path, wanted in zip(self.paths, mask, strict=True) if wanted],
+            paths=list(compress(self.paths, mask)),
+            persons=list(compress(self.persons, mask)),
             pixels=self.pixels[mask],
             labels={name: labels.chosen(mask) for name, labels in self.labels.items()},
             twin_of_held_out=self.twin_of_held_out[mask],

@@ -2,32 +2,32 @@
 
 import statistics
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import softmax
 
-from kfer.bundle import WEIGHTS, Bundle, Head, hash_file
+from kfer.bundle import WEIGHTS, Bundle, hash_file
 from kfer.classifier import Classifier
 from kfer.faces import Detector, crop_whole
 from kfer.metrics import (
     ClassFigures,
     Estimate,
+    ReliabilityBin,
+    compute_averages,
     compute_brier,
     compute_class_figures,
     compute_confusion,
     compute_ece,
-    compute_macro_f1,
-    estimate_accuracy,
+    compute_reliability,
 )
-from training.calibrate import cross_fit
+from training.answers import Answers, collect_answers
 from training.config import DEFAULT_HEADS, LABEL, HeadSpec, parse_heads
 from training.dataset import FaceSet
 from training.detection import PhotoFigures
-from training.export import compute_logits, select
+from training.export import compute_logits
+from training.intervals import estimate_accuracy, estimate_macro_f1, number_persons
 from training.origin import read_training
 from training.robustness import Robustness, measure_robustness
 
@@ -36,21 +36,35 @@ TIMING_REPEATS = 60
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """How one head does on validation.
+    """How one head does; averages over classes are named as in scikit-learn.
 
-    ``ece_before`` is at temperature 1; ``ece_after`` and ``brier`` are cross-fitted, so that no
-    picture is measured with a temperature that was fitted on it. ``accuracy_mirrored`` is that of
-    the mean of the probabilities of a picture and of its mirror image.
+    ``ece_before`` is at temperature 1, ``ece_after``, its ``bins`` and ``brier`` are of calibrated
+    probabilities. ``accuracy_mirrored`` is that of the mean of the probabilities of a picture and
+    of its mirror image. ``persons`` is how many are known to be on the pictures, ``shared_persons``
+    how many of them on pictures that were learned, ``unnamed`` on how many pictures nobody is;
+    intervals are by person where ``by_person``. ``temperature`` is the bundle's, or the mean of
+    several bundles'.
     """
 
     taxonomy: str
     accuracy: Estimate
     accuracy_without_twins: Estimate
     accuracy_mirrored: Estimate
+    persons: int
+    shared_persons: int
+    unnamed: int
+    by_person: bool
+    macro_precision: float
+    macro_recall: float
     macro_f1: float
+    macro_f1_interval: tuple[float, float]
+    weighted_precision: float
+    weighted_recall: float
+    weighted_f1: float
     temperature: float
     ece_before: float
     ece_after: float
+    bins: list[ReliabilityBin]
     brier: float
     classes: dict[str, ClassFigures]
     confusion: list[list[int]]
@@ -60,7 +74,7 @@ class HeadFigures:
 class Sureness:
     """What share of faces the default head answers with ``threshold`` or more, how often rightly.
 
-    On cross-fitted probabilities, as ``HeadFigures.ece_after``.
+    On calibrated probabilities, as ``HeadFigures.ece_after``.
     """
 
     threshold: float
@@ -72,12 +86,15 @@ class Sureness:
 class Evaluation:
     """All figures of the card, measured on ``data``.
 
-    ``milliseconds`` per face: one thread, batch 1, median.
-
+    ``cross_fitted`` where the bundle's temperatures and threshold were chosen on these faces:
+    calibrated probabilities are then such that no picture is measured with a temperature that was
+    fitted on it, else they are the bundle's own. ``milliseconds`` per face: one thread, batch 1,
+    median.
     ``sureness`` is None where the bundle has no threshold, or no face reaches it.
     """
 
     data: str
+    cross_fitted: bool
     weights_sha256: str
     megabytes: float
     parameters: int
@@ -92,27 +109,37 @@ def evaluate(
     bundle: Bundle,
     faces: FaceSet,
     data: str,
+    *,
+    cross_fitted: bool,
+    trained_persons: Set[str] = frozenset(),
     detector: Detector | None = None,
     photos: PhotoFigures | None = None,
-) -> Evaluation:
+) -> tuple[Evaluation, list[Answers]]:
     """Measure the stored file on ``data``, as its card will call the faces.
 
+    ``trained_persons`` are people whom it may have learned.
     Raises DataError for a head that these faces hold no truth for.
     """
-    logits, mirrored = (compute_logits(bundle, each) for each in (faces, faces.mirrored()))
+    logits = compute_logits(bundle, faces)
+    answers = collect_answers(bundle, faces, logits, cross_fitted=cross_fitted)
     weights = bundle.folder / WEIGHTS
     classifier = Classifier(bundle)
-    return Evaluation(
+    evaluation = Evaluation(
         data=data,
+        cross_fitted=cross_fitted,
         weights_sha256=hash_file(weights),
         megabytes=weights.stat().st_size / 1e6,
         parameters=classifier.count_parameters(),
         milliseconds=_time_one_face(classifier, faces),
-        heads=[_measure_head(logits, mirrored, head, faces) for head in bundle.heads],
-        sureness=_measure_sureness(bundle, logits, faces),
+        heads=[
+            measure_head(each, head.temperature, trained_persons)
+            for each, head in zip(answers, bundle.heads, strict=True)
+        ],
+        sureness=_measure_sureness(bundle.unsure_below, answers[0]),
         robustness=measure_robustness(bundle, faces, logits, detector),
         photos=photos,
     )
+    return evaluation, answers
 
 
 def find_head_specs(bundle: Bundle) -> tuple[HeadSpec, ...]:
@@ -125,46 +152,56 @@ def find_head_specs(bundle: Bundle) -> tuple[HeadSpec, ...]:
     )
 
 
-def _measure_head(
-    logits: NDArray[np.float32], mirrored: NDArray[np.float32], head: Head, faces: FaceSet
+def measure_head(
+    answers: Answers, temperature: float, trained_persons: Set[str] = frozenset()
 ) -> HeadFigures:
-    scores, truth = select(logits, head, faces, held_out_twins=True)
-    turned, _ = select(mirrored, head, faces, held_out_twins=True)
-    labels = head.taxonomy.labels
-    predicted = scores.argmax(axis=1)
-    calibrated = cross_fit(scores, truth)
-    clean_scores, clean_truth = select(logits, head, faces)
+    truth, predicted = answers.truth, answers.predicted
+    labels = answers.taxonomy.labels
+    persons = number_persons(answers.persons)
+    clean = ~answers.twin_of_held_out
+    classes = len(labels)
+    macro_f1 = estimate_macro_f1(truth, predicted, classes, persons)
+    macro, weighted = (
+        compute_averages(truth, predicted, classes, each) for each in ("macro", "weighted")
+    )
     return HeadFigures(
-        taxonomy=head.taxonomy.name,
-        accuracy=estimate_accuracy(truth, predicted),
-        accuracy_without_twins=estimate_accuracy(clean_truth, clean_scores.argmax(axis=1)),
+        taxonomy=answers.taxonomy.name,
+        accuracy=estimate_accuracy(truth, predicted, persons),
+        accuracy_without_twins=estimate_accuracy(
+            truth[clean], predicted[clean], None if persons is None else persons[clean]
+        ),
         accuracy_mirrored=estimate_accuracy(
-            truth, (softmax(scores, axis=1) + softmax(turned, axis=1)).argmax(axis=1)
+            truth, (answers.raw + answers.mirrored).argmax(axis=1), persons
         ),
-        macro_f1=compute_macro_f1(truth, predicted, len(labels)),
-        temperature=head.temperature,
-        ece_before=compute_ece(truth, softmax(scores.astype(np.float64), axis=1)),
-        ece_after=compute_ece(truth, calibrated),
-        brier=compute_brier(truth, calibrated),
-        classes=dict(
-            zip(labels, compute_class_figures(truth, predicted, len(labels)), strict=True)
-        ),
-        confusion=compute_confusion(truth, predicted, len(labels)).tolist(),
+        persons=len({*answers.persons} - {""}),
+        shared_persons=len({*answers.persons} & trained_persons),
+        unnamed=answers.persons.count(""),
+        by_person=persons is not None,
+        macro_precision=macro.precision,
+        macro_recall=macro.recall,
+        macro_f1=macro.f1,
+        macro_f1_interval=(macro_f1.low, macro_f1.high),
+        weighted_precision=weighted.precision,
+        weighted_recall=weighted.recall,
+        weighted_f1=weighted.f1,
+        temperature=temperature,
+        ece_before=compute_ece(truth, answers.raw),
+        ece_after=compute_ece(truth, answers.calibrated),
+        bins=compute_reliability(truth, answers.calibrated),
+        brier=compute_brier(truth, answers.calibrated),
+        classes=dict(zip(labels, compute_class_figures(truth, predicted, classes), strict=True)),
+        confusion=compute_confusion(truth, predicted, classes).tolist(),
     )
 
 
-def _measure_sureness(
-    bundle: Bundle, logits: NDArray[np.float32], faces: FaceSet
-) -> Sureness | None:
-    if bundle.unsure_below is None:
+def _measure_sureness(threshold: float | None, answers: Answers) -> Sureness | None:
+    if threshold is None:
         return None
-    scores, truth = select(logits, bundle.heads[0], faces, held_out_twins=True)
-    probabilities = cross_fit(scores, truth)
-    sure = probabilities.max(axis=1) >= bundle.unsure_below
-    right = probabilities.argmax(axis=1) == truth
+    sure = answers.calibrated.max(axis=1) >= threshold
     if not sure.any():
         return None
-    return Sureness(bundle.unsure_below, float(sure.mean()), float(right[sure].mean()))
+    right = answers.predicted == answers.truth
+    return Sureness(threshold, float(sure.mean()), float(right[sure].mean()))
 
 
 def _time_one_face(classifier: Classifier, faces: FaceSet) -> float:

@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
@@ -19,8 +18,8 @@ from training.errors import ConfigError
 from training.export import compute_logits
 from training.files import replace_text
 from training.manifest import BOX, write_manifest
+from training.templating import ENVIRONMENT
 
-TEMPLATES = Path(__file__).parent / "templates"
 SHEETS, TABLE = "review.html", "suspicious.csv"
 TINY = 40  # px: the longer side of a face that is smaller holds less than a crop
 OFF_CENTRE = 0.5  # of the way from the photo's centre to its border
@@ -113,8 +112,7 @@ def write_review(found: list[Suspicion], images: Path, out: Path, most: int) -> 
         if chosen:
             sheets.append({"title": title, "count": len(chosen), "crops": chosen[:most]})
     places = {each.path: _link(images, each.path, out) for each in found}
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    page = environment.get_template(SHEETS).render(sheets=sheets, places=places)
+    page = ENVIRONMENT.get_template(SHEETS).render(sheets=sheets, places=places)
     replace_text(out / SHEETS, page)
 
 

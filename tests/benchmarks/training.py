@@ -116,7 +116,7 @@ def build_noise(n: int) -> FaceSet:
         targets = np.eye(len(taxonomy.labels), dtype=np.float32)[truths]
         labels[taxonomy.name] = Labels(targets, truths)
     pixels = rng.integers(0, 256, (n, 48, 48), dtype=np.uint8)
-    return FaceSet([""] * n, pixels, labels, np.zeros(n, dtype=bool), CROP, "noise")
+    return FaceSet([""] * n, [""] * n, pixels, labels, np.zeros(n, dtype=bool), CROP, "noise")
 
 
 def measure(work: Callable[[], object], device: torch.device) -> float:

@@ -7,12 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from kfer.metrics import (
+    compute_averages,
     compute_brier,
     compute_class_figures,
     compute_confusion,
     compute_ece,
     compute_log_loss,
-    compute_macro_f1,
+    compute_reliability,
     estimate_accuracy,
 )
 
@@ -73,16 +74,31 @@ def test_figures_of_each_class_by_hand() -> None:
     assert [c.support for c in (first, second, third)] == [6, 2, 2]
 
 
-def test_macro_f1_counts_every_class_alike() -> None:
-    macro = (2 / 3 + 1 / 3 + 0) / 3
-    weighted = (6 * 2 / 3 + 2 * 1 / 3 + 2 * 0) / 10
-    accuracy = 5 / 10  # micro F1
-    assert compute_macro_f1(TRUTH, ANSWERS, 3) == pytest.approx(macro, abs=EXACT)
-    assert min(abs(macro - weighted), abs(macro - accuracy)) > 0.1
+def test_averages_count_classes_alike_or_by_their_cases() -> None:
+    macro, weighted = (compute_averages(TRUTH, ANSWERS, 3, each) for each in ("macro", "weighted"))
+    assert macro.f1 == pytest.approx((2 / 3 + 1 / 3 + 0) / 3, abs=EXACT)
+    assert weighted.f1 == pytest.approx((6 * 2 / 3 + 2 * 1 / 3 + 2 * 0) / 10, abs=EXACT)
+    assert macro.precision == pytest.approx((4 / 6 + 1 / 4 + 0) / 3, abs=EXACT)
+    assert weighted.precision == pytest.approx((6 * 4 / 6 + 2 * 1 / 4 + 2 * 0) / 10, abs=EXACT)
+    assert macro.recall == pytest.approx((4 / 6 + 1 / 2 + 0) / 3, abs=EXACT)
+    assert weighted.recall == pytest.approx(5 / 10, abs=EXACT)  # the accuracy
 
 
-def test_macro_f1_counts_a_class_without_cases_as_zero() -> None:
-    assert compute_macro_f1([0, 1], [0, 1], 4) == pytest.approx(2 / 4, abs=EXACT)
+def test_macro_averages_count_a_class_without_cases_as_zero() -> None:
+    assert compute_averages([0, 1], [0, 1], 4, "macro").f1 == pytest.approx(2 / 4, abs=EXACT)
+
+
+def test_bins_of_reliability_hold_their_right_end_and_none_is_empty() -> None:
+    probabilities = rows(0.9, 0.8, 0.81, 0.5)
+    low, high = compute_reliability([0, 1, 0, 0], probabilities, bins=5)[0::2]
+    assert (low.low, low.high, low.n) == (0.4, 0.6, 1)
+    assert (high.low, high.high, high.n) == (0.8, 1.0, 2)
+    assert (high.confidence, high.accuracy) == pytest.approx((0.855, 1.0), abs=EXACT)
+    assert [each.n for each in compute_reliability([0, 1, 0, 0], probabilities, bins=5)] == [
+        1,
+        1,
+        2,
+    ]
 
 
 def test_ece_weighs_each_bins_gap_by_its_cases() -> None:

@@ -93,6 +93,7 @@ def build_faces(per_class: int, seed: int = 0) -> FaceSet:
     votes[without] = 0
     return FaceSet(
         paths=[f"{index}.jpg" for index in range(len(labels))],
+        persons=[""] * len(labels),
         pixels=np.stack([draw_face(label, rng) for label in labels]),
         labels={
             FER7.name: Labels(np.eye(CLASSES, dtype=np.float32)[labels], labels),

@@ -87,8 +87,12 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
     assert unfound.returncode == 2
     assert "--photos: faces must be found in them; add --detector" in unfound.stderr
     assert not (out / "bundle" / CARD).exists()
-    measured = call(*measure)
+    inside = call(*measure, "--report", out / "bundle")
+    assert inside.returncode == 2
+    assert "is in the bundle; name a folder outside" in inside.stderr
+    measured = call(*measure, "--report", tmp_path / "report")
     assert measured.returncode == 0, measured.stderr
+    assert "report written to" in measured.stderr
     bundle = load_bundle(out / "bundle")
     card = (bundle.folder / CARD).read_text(encoding="utf-8")
     assert measured.stdout == card + "\n"
@@ -100,6 +104,10 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
     assert fer7["accuracy"]["n"] == 56
     assert fer7["accuracy_without_twins"]["n"] == 55  # one is named in exclude.csv
     assert ferplus8["accuracy"]["n"] == 49  # one of each class has no votes
+    report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert report["figures"] == figures
+    assert [len(each["pictures"]) for each in report["predictions"]] == [49, 56]
+    assert str(tmp_path) not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     # What training saw and what the stored file does differ by fp16 alone.
     with (out / "epochs.csv").open(newline="") as file:
         best = max(float(row["fer7"]) for row in csv.DictReader(file))

@@ -116,6 +116,13 @@ def test_identical_pictures_in_two_parts_are_refused_and_people_are_told_of(
     assert warning is not None
     assert "1 values of person stand in several of part" in warning
     assert "will flatter" in warning
+    assert flags.list_trained_persons() == {"somebody"}
+    assert flags.load(SOFT, 1, "validation")[0].persons == ["somebody"] * 7
+    apart = table.assign(person=table["part"].where(table["path"] != "기쁨/0.png", ""))
+    write_manifest(apart, manifest)
+    others = DataFlags(None, None, manifest, tmp_path, None)
+    assert others.list_trained_persons() == {"train"}
+    assert others.load(SOFT, 1, "train")[0].persons == ["", *["train"] * 13]
     table.loc[[0, 2], "pixels"] = "same"
     write_manifest(table, manifest)
     with pytest.raises(DataError, match="1 values of pixels stand in several of part"):

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 import timm
 from numpy.typing import NDArray
+from sklearn.metrics import classification_report
 
+from kfer import metrics
 from kfer.bundle import WEIGHTS, Bundle
 from tests.training.synthetic import build_faces, relabel
+from training import answers as answers_module
 from training import evaluate as evaluation_module
+from training.answers import is_fitted_on
 from training.dataset import FER7, FERPLUS8, FaceSet, Labels
 from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
 from training.export import compute_logits
+from training.intervals import estimate_accuracy
 
 ANGER, DISGUST, FEAR, HAPPINESS = range(4)
 # Seven of ten are right; disgust is never answered, fear twice in its place.
@@ -24,6 +29,7 @@ ANSWERS = [HAPPINESS] * 5 + [ANGER, ANGER, HAPPINESS] + [FEAR] * 2
 # The raters have no clear winner in the last two; the fourth and the eighth answer are wrong.
 PLURALITY = [HAPPINESS] * 5 + [ANGER] * 3 + [-1] * 2
 RATED = [HAPPINESS] * 3 + [ANGER] + [HAPPINESS] + [ANGER, ANGER, FEAR] + [FEAR] * 2
+PERSONS = ["kim", "kim", "lee", "", "kim", "lee", "choi", "choi", "lee", ""]
 TWINS = [False] * 7 + [True, False, True]
 # Logits of the chosen answer; all others are 0. The default head is surer of five that are right.
 HEIGHT = 2.0
@@ -36,6 +42,7 @@ def build_case() -> tuple[FaceSet, NDArray[np.float32]]:
     faces = replace(
         build_faces(2),
         paths=[f"{index}.jpg" for index in range(10)],
+        persons=PERSONS,
         pixels=pixels,
         labels={
             "fer7": Labels(np.zeros((10, 7), dtype=np.float32), np.array(TRUTH)),
@@ -58,11 +65,22 @@ def answer(faces: FaceSet, logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return mirrored
 
 
+def replace_logits(monkeypatch: pytest.MonkeyPatch, logits: NDArray[np.float32]) -> None:
+    for module in (evaluation_module, answers_module):
+        monkeypatch.setattr(module, "compute_logits", lambda _, seen: answer(seen, logits))
+
+
+def measure(bundle: Bundle, faces: FaceSet, *, cross_fitted: bool = True) -> Evaluation:
+    return evaluate(
+        bundle, faces, "PublicTest", cross_fitted=cross_fitted, trained_persons={"lee", "park"}
+    )[0]
+
+
 @pytest.fixture
 def figures(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
     faces, logits = build_case()
-    monkeypatch.setattr(evaluation_module, "compute_logits", lambda _, seen: answer(seen, logits))
-    return evaluate(replace(bundle, unsure_below=0.8), faces, "PublicTest")
+    replace_logits(monkeypatch, logits)
+    return measure(replace(bundle, unsure_below=0.8), faces)
 
 
 def test_heads_come_in_the_bundles_order(figures: Evaluation) -> None:
@@ -127,6 +145,68 @@ def test_figures_after_the_temperature_are_cross_fitted(figures: Evaluation) -> 
     assert abs(ece - flattered) > 0.05
 
 
+def test_elsewhere_calibration_is_that_of_the_bundles_own_temperature(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, logits = build_case()
+    replace_logits(monkeypatch, logits)
+    heads = tuple(replace(head, temperature=0.5) for head in bundle.heads)
+    own = replace(bundle, heads=heads, unsure_below=0.999)
+    figures = measure(own, faces, cross_fitted=False)
+    confidence = math.exp(2 * HEIGHT) / (math.exp(2 * HEIGHT) + 6)
+    assert figures.heads[1].ece_after == pytest.approx(confidence - 0.7, abs=1e-6)
+    right, rest = np.array(TRUTH) == np.array(ANSWERS), (1 - confidence) / 6
+    brier = np.where(
+        right,
+        (1 - confidence) ** 2 + 6 * rest**2,
+        confidence**2 + (1 - rest) ** 2 + 5 * rest**2,
+    )
+    assert figures.heads[1].brier == pytest.approx(brier.mean(), abs=1e-6)
+    (only,) = figures.heads[1].bins
+    assert (only.n, only.accuracy) == (10, pytest.approx(0.7))
+    # exp(8) to 7 others is .9977, and 1 - .9977 is sure of nothing at a threshold of .999.
+    assert figures.sureness is None
+    assert measure(replace(own, unsure_below=0.997), faces, cross_fitted=False).sureness is not None
+    assert not figures.cross_fitted
+
+
+def test_temperatures_were_fitted_on_validation_of_the_very_data_that_was_learned(
+    bundle: Bundle,
+) -> None:
+    faces = build_faces(1)
+    assert is_fitted_on(bundle, faces, "validation")
+    assert not is_fitted_on(bundle, faces, "test")
+    assert not is_fitted_on(bundle, replace(faces, source="other faces"), "validation")
+
+
+def test_people_are_counted_and_intervals_are_theirs(figures: Evaluation) -> None:
+    ferplus8, fer7 = figures.heads
+    assert (fer7.persons, fer7.unnamed, fer7.by_person) == (3, 2, True)
+    assert fer7.shared_persons == 1
+    assert (ferplus8.persons, ferplus8.unnamed) == (3, 1)  # the last two have no truth
+    right, persons = np.array(TRUTH) == np.array(ANSWERS), np.array([0, 0, 1, 2, 0, 1, 3, 3, 1, 4])
+    assert fer7.accuracy == estimate_accuracy(np.ones(10, dtype=int), right.astype(int), persons)
+    assert fer7.accuracy != metrics.estimate_accuracy(TRUTH, ANSWERS)
+    assert fer7.macro_f1_interval[0] < fer7.macro_f1 < fer7.macro_f1_interval[1]
+
+
+def test_averages_are_scikit_learns(figures: Evaluation) -> None:
+    fer7 = figures.heads[1]
+    report = classification_report(
+        TRUTH, ANSWERS, labels=range(7), output_dict=True, zero_division=0
+    )
+    for average in ("macro", "weighted"):
+        found = {
+            name: getattr(fer7, f"{average}_{short}")
+            for name, short in (
+                ("precision", "precision"),
+                ("recall", "recall"),
+                ("f1-score", "f1"),
+            )
+        }
+        assert found == pytest.approx({name: report[f"{average} avg"][name] for name in found})
+
+
 def test_temperatures_are_the_bundles(figures: Evaluation, bundle: Bundle) -> None:
     assert [head.temperature for head in figures.heads] == [
         head.temperature for head in bundle.heads
@@ -146,8 +226,8 @@ def test_without_any_sure_face_there_is_no_sureness(
     threshold: float | None, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces, logits = build_case()
-    monkeypatch.setattr(evaluation_module, "compute_logits", lambda *_: logits / 100)
-    assert evaluate(replace(bundle, unsure_below=threshold), faces, "PublicTest").sureness is None
+    replace_logits(monkeypatch, logits / 100)
+    assert measure(replace(bundle, unsure_below=threshold), faces).sureness is None
 
 
 def test_size_and_hash_are_those_of_the_stored_file(figures: Evaluation, bundle: Bundle) -> None:
@@ -164,16 +244,14 @@ def test_what_is_measured_is_the_bundle_itself(bundle: Bundle) -> None:
     logits = compute_logits(bundle, faces)
     truths = faces.labels["fer7"].truths
     right = sum(row[:7].argmax() == truth for row, truth in zip(logits, truths, strict=True))
-    figures = evaluate(bundle, faces, "PublicTest")
+    figures = measure(bundle, faces)
     assert figures.heads[1].accuracy.value == right / 35
     # Turned to the next label, every right answer is a wrong one.
-    wrong = evaluate(
-        bundle, relabel(faces, "fer7", truths=(logits[:, :7].argmax(axis=1) + 1) % 7), "x"
-    )
+    wrong = measure(bundle, relabel(faces, "fer7", truths=(logits[:, :7].argmax(axis=1) + 1) % 7))
     assert wrong.heads[1].accuracy.value == 0
 
 
 def test_faces_without_a_truth_for_a_head_are_refused(bundle: Bundle) -> None:
     faces = build_faces(1)
     with pytest.raises(DataError, match=r"No validation picture has a label, .* for head ferp"):
-        evaluate(bundle, relabel(faces, "ferplus8", truths=np.full(len(faces), -1)), "x")
+        measure(bundle, relabel(faces, "ferplus8", truths=np.full(len(faces), -1)))
