@@ -103,7 +103,7 @@ def crossval(
     manifest: cli_data.ManifestOption,
     images: cli_data.ImagesOption,
     out: Annotated[Path, typer.Option(help="Folder of the runs; unfinished ones there go on.")],
-    recipe: RecipeOption = "kfer-default",
+    recipe: RecipeOption,
     exclude: ExcludeOption = None,
     device: DeviceOption = "auto",
 ) -> None:

@@ -104,8 +104,9 @@ def train(
                 if improved:
                     weights = run.average.state_dict()
                     save_checkpoint(best, {**beginning, "epoch": epoch + 1, "model": weights})
-                save_checkpoint(last, {**beginning, **run.state(epochs)})
                 history.append(result)
+                # Last: a run that is done has nothing left to write.
+                save_checkpoint(last, {**beginning, **run.state(epochs)})
                 report(result)
     return best
 
@@ -143,13 +144,12 @@ def _open_history(
     device: torch.device,
     processes: Processes,
 ) -> History | None:
-    """In the process that writes; what the run is goes to its folder."""
-    if not processes.first:
+    """In the process that writes, unless the run is done; what it is goes to its folder."""
+    if not processes.first or len(epochs) == config.epochs:
         return None
     out.mkdir(parents=True, exist_ok=True)
     replace_text(out / "config.json", config.to_json())
-    if len(epochs) < config.epochs:
-        note_environment(out, device, processes, len(epochs))
+    note_environment(out, device, processes, len(epochs))
     return History(out, epochs)
 
 

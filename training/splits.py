@@ -175,10 +175,11 @@ def _deal(table: pd.DataFrame, folds: int, seed: int, by: str) -> NDArray[np.int
             ) from None
     # Pictures, or the first of each set of identical ones: thousands of times as fast.
     _, firsts = np.unique(groups, return_index=True)
-    rare = pd.Series(labels[firsts]).value_counts()
-    if rare.min() < folds:
+    counts = np.bincount(labels[firsts])
+    rarest = int(counts.argmin())
+    if counts[rarest] < folds:
         raise DataError(
-            f"--manifest: {names[rare.idxmin()]} has {rare.min()} pictures, too few for {folds} "
+            f"--manifest: {names[rarest]} has {counts[rarest]} pictures, too few for {folds} "
             "equal shares; choose coarser --ratios or fewer --folds."
         )
     dealt = _number(

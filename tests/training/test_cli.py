@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
+from kfer.bundle import CARD, CONFIG, EXPLANATION, WEIGHTS, Bundle, hash_file, load_bundle
 from tests.training.synthetic import CONFIG as SETTINGS
 from tests.training.synthetic import SyntheticData
 from training.export import EVALUATION
@@ -168,7 +168,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
     [
         ("class", 1, r"error: --data .*: no \.jpg pictures in train/fear; expected FER2013"),
         ("picture", 1, r"error: .*PublicTest_61\.jpg: cannot be read as a picture"),
-        ("votes", 1, r"error: --votes .*: names 1 pictures that are not in --data"),
+        ("votes", 1, r"error: --votes .*: names 1 pictures that are not in the data set"),
         ("recipe", 2, r"error: --recipe no-such: no such recipe; choose one of .*kfer-default"),
         ("device", 2, r"error: --device tpu: unknown; allowed are cpu, cuda and auto"),
         ("bundle", 2, r"error: --bundle .*: holds what belongs to no bundle \(votes\.csv\)"),
@@ -205,6 +205,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
         arguments["--teacher"] = tmp_path
     elif change == "start":
         broken = shutil.copytree(ROOT / "models" / "kfer-default", tmp_path / "broken")
+        (broken / EXPLANATION).unlink()
         (broken / WEIGHTS).write_bytes((broken / WEIGHTS).read_bytes()[:-1000])
         arguments["--start"] = broken
     elif change == "out":
