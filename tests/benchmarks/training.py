@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
     print_header({"repeats": str(options.repeats)})
     if options.only in (None, "loop"):
-        bench_loop(options.repeats, options.device)
+        bench_loop(options.recipe, options.repeats, options.device)
     if options.only in (None, "crop"):
         bench_crop(options.repeats)
     if options.only in (None, "manifest"):
@@ -62,6 +62,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", choices=("loop", "crop", "manifest"))
     parser.add_argument("--repeats", type=int, default=3, help="timed runs each (default 3)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of the loop")
+    parser.add_argument("--recipe", default="kfer-default", help="of the loop")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"of the manifest ({ROWS:,})")
     options = parser.parse_args(arguments)
     if options.repeats < 1 or options.rows < 10_000:
@@ -69,9 +70,12 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def bench_loop(repeats: int, device: str) -> None:
+def bench_loop(recipe: str, repeats: int, device: str) -> None:
     """The pictures' way to the network, the network on one batch, and an epoch of both."""
-    config = replace(load_recipe("kfer-default"), distillation=0.0, epochs=2, warmup_epochs=1)
+    config = replace(
+        load_recipe(recipe), distillation=0.0, epochs=2, warmup_epochs=1, early_epochs=0,
+        plain_epochs=0,
+    )  # fmt: skip
     n = BATCHES * config.batch_size
     chosen = torch.device(device)
     run = Run(config, n, chosen)
@@ -80,7 +84,7 @@ def bench_loop(repeats: int, device: str) -> None:
     targets = build_targets(config, faces)
     batch = [target[: config.batch_size].to(chosen) for target in targets]
     images = (prepare(pixels, batch, config) - MEAN) / STD
-    alike: list[torch.Tensor | None] = [None, None]  # classes
+    alike: list[torch.Tensor | None] = [None] * len(batch)  # classes
     rates: dict[str, list[float]] = {"pictures alone": [], "network alone": [], "both": []}
     for _ in range(repeats + 1):  # the first warms up
         for name, work in (
@@ -96,7 +100,7 @@ def bench_loop(repeats: int, device: str) -> None:
     slower = min(medians["pictures alone"], medians["network alone"])
     rows = [[name, f"{rate:,.0f}", f"{rate / slower:.2f}"] for name, rate in medians.items()]
     print_table(
-        f"The loop on {device}: kfer-default, batches of {config.batch_size} (goal: both 0.90)",
+        f"The loop on {device}: {recipe}, batches of {config.batch_size} (goal: both 0.90)",
         ["", "pictures a second", "of the slower"],
         rows,
     )
