@@ -35,7 +35,7 @@ from training.splits import split_folds
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 CONFIG: TrainConfig = replace(
-    TRAINED, heads=("fer7:label",), model_args={**NETWORK, "num_classes": CLASSES}, epochs=2
+    TRAINED, heads=("fer7:label",), model_args={**NETWORK, "num_classes": CLASSES}, epochs=6
 )
 PICTURES = 12 * CLASSES
 
@@ -75,7 +75,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def answered(folds: Folds, out: Path) -> list[FoldAnswers]:
     found = list(run_all(folds, out))
-    assert [len(epochs) for _, epochs in found] == [2, 2, 2]
+    assert [len(epochs) for _, epochs in found] == [6, 6, 6]
     return [answers for answers, _ in found]
 
 
@@ -156,7 +156,7 @@ def test_an_interrupted_one_ends_as_if_it_had_never_been(
         answer_fold(folds, 0, CONFIG, tmp_path / "fold-0", CPU, stop)
     epochs: list[Epoch] = []
     resumed = answer_fold(folds, 0, CONFIG, tmp_path / "fold-0", CPU, epochs.append)
-    assert [epoch.epoch for epoch in epochs] == [2]
+    assert [epoch.epoch for epoch in epochs] == [2, 3, 4, 5, 6]
     assert (resumed.answers[0].raw == answered[0].answers[0].raw).all()
 
 
