@@ -155,11 +155,11 @@ def recipes(
             network = recipe.config.architecture if recipe.config else "no network"
             typer.echo(f"{recipe.name:<28}{network}")
             if recipe.about:
-                typer.echo(f"    {recipe.about.system}: {recipe.about.figure}")
+                typer.echo(f"    {recipe.about.system}; to compare with: {recipe.about.figure}")
         return
     recipe = read_recipe(name)
     if recipe.about:
-        typer.echo(f"{recipe.about.system}: {recipe.about.figure}\n")
+        typer.echo(f"{recipe.about.system}\nto compare with: {recipe.about.figure}\n")
         for step in recipe.about.steps:
             typer.echo(f"python -m training {step}")
         typer.echo()
