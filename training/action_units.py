@@ -98,7 +98,7 @@ def merge_openface(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
         if "confidence" in faces:
             faces = faces[faces["confidence"] >= CONFIDENCE].sort_values("confidence")
         if len(faces):
-            rows[path] = units.loc[faces.index[-1]]
+            rows[normalize(path)] = units.loc[faces.index[-1]]
     if not rows:
         raise DataError(
             f"--openface-dir {folder}: holds no face of OpenFace 2 in {OUTPUT}/; run the command "

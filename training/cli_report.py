@@ -15,6 +15,7 @@ from training.cli_options import (
     ImagesOption,
     RecipeOption,
     choose_device,
+    refuse_processes,
     report_epoch,
     resumable,
 )
@@ -112,6 +113,7 @@ def crossval(
     from training.recipe import load_recipe
     from training.report import HTML, write_report
 
+    refuse_processes("crossval")
     config = load_recipe(recipe)
     check_recipe(config)
     chosen = choose_device(device)

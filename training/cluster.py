@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
 
+from kfer.errors import KferError
 from training.crop import CHUNK, Engine, Job, Outcome, use_one_thread
 from training.errors import ConfigError, TrainingError
 
@@ -57,7 +58,7 @@ def _run(
         )
         for row in answers.iter_rows():
             answer = pickle.loads(row["answer"])
-            if isinstance(answer, TrainingError):
+            if isinstance(answer, Exception):
                 raise answer
             yield answer
 
@@ -89,7 +90,7 @@ def _answer(work: Callable[[Job], Outcome], row: dict[str, bytes]) -> dict[str, 
     """Errors of ours travel as answers: what a task raises, Ray wraps beyond recognition."""
     use_one_thread()  # before the first photo loads a library
     try:
-        answer: Outcome | TrainingError = work(pickle.loads(row["job"]))
-    except TrainingError as error:
+        answer: Outcome | Exception = work(pickle.loads(row["job"]))
+    except (TrainingError, KferError, OSError) as error:
         answer = error
     return {"answer": pickle.dumps(answer)}

@@ -293,7 +293,7 @@ def _read_notes(out: Path) -> dict[str, Outcome]:
     half written is left out.
     """
     try:
-        lines = (out / NOTES).read_text(encoding="utf-8").splitlines()
+        lines = (out / NOTES).read_bytes().split(b"\n")
     except FileNotFoundError:
         return {}
     done: dict[str, Outcome] = {}

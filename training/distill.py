@@ -16,7 +16,9 @@ from kfer.bundle import WEIGHTS, Bundle, Head, load_bundle
 from kfer.classifier import Classifier, load_network
 from kfer.errors import BundleError
 from kfer.labels import Taxonomy
+from training.config import HeadSpec
 from training.errors import ConfigError, DataError
+from training.network import find_classifier
 
 
 def load_parent(folder: Path, flag: str) -> Bundle:
@@ -90,6 +92,15 @@ def _get_head(bundle: Bundle, taxonomy: Taxonomy) -> Head:
     )
 
 
-def read_start(bundle: Bundle) -> dict[str, Tensor]:
-    """A bundle's weights in full precision, to begin a run with."""
-    return {name: value.float() for name, value in load_file(bundle.folder / WEIGHTS).items()}
+def read_start(bundle: Bundle, specs: Sequence[HeadSpec]) -> dict[str, Tensor]:
+    """A bundle's weights in full precision, to begin a run with.
+
+    Without the classifier's, unless it answers the same labels in the same places.
+    """
+    weights = {name: value.float() for name, value in load_file(bundle.folder / WEIGHTS).items()}
+    if {(head.taxonomy, head.start) for head in bundle.heads} == {
+        (spec.taxonomy, spec.start) for spec in specs
+    }:
+        return weights
+    layers = tuple(f"{name}." for name in find_classifier(load_network(bundle)))
+    return {name: value for name, value in weights.items() if not name.startswith(layers)}

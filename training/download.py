@@ -118,7 +118,7 @@ def download(
     open_still = [
         each.row for each in earlier if each.path not in tried and not (out / each.path).exists()
     ]
-    rows = [{**each.wanted.row, "error": each.error or ""} for each in failed]
+    rows = [{**each.wanted.row, "error": " ".join((each.error or "").split())} for each in failed]
     # Only now: an interrupt must not drop rows that a log held as the source.
     _write_failed([*open_still, *rows], out / DOWNLOAD_LOG)
     return summary

@@ -37,7 +37,7 @@ def number_persons(persons: Sequence[str]) -> Indices | None:
 
 def estimate_accuracy(truth: Indices, predicted: Indices, persons: Indices | None) -> Estimate:
     """Share of right answers; Wilson's interval (1927) where ``persons`` is None."""
-    if persons is None:
+    if persons is None or len(np.unique(persons)) < 2:
         return metrics.estimate_accuracy(truth, predicted)
     classes = int(max(truth.max(), predicted.max())) + 1
     return _jackknife(_compute_accuracy, _tally(truth, predicted, classes, persons))

@@ -24,7 +24,7 @@ from training.distributed import ALONE, Draws, Processes
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
 from training.files import replace_text
 from training.history import Epoch, History, note_environment
-from training.losses import blend, build_targets, compute_loss, weigh_classes, weigh_pictures
+from training.losses import Balance, blend, build_balance, build_targets, compute_loss
 from training.network import (
     MEAN,
     STD,
@@ -76,10 +76,10 @@ def train(
         build_rand_augment(config.rand_augment, config.channels)
     torch.manual_seed(config.seed)
     run = Run(config, len(faces), device, start, teachers, processes, compiled)
-    targets = build_targets(config, faces)
+    targets, balance = build_targets(config, faces), build_balance(config, faces)
     beginning = {
         "config": json.loads(config.to_json()),
-        "data": _hash_faces(faces, targets),
+        "data": _hash_faces(config, faces, validation),
         "origin": origin,
     }
     last, best = out / "last.pt", out / "best.pt"
@@ -94,7 +94,7 @@ def train(
     with history or nullcontext():
         for epoch in range(len(epochs), config.epochs):
             started = time.monotonic()
-            loss = run.train_epoch(pixels, targets, epoch)
+            loss = run.train_epoch(pixels, targets, balance, epoch)
             accuracies = _score(run.predict(images), validation, config)
             seconds = time.monotonic() - started
             result = Epoch(epoch + 1, loss, run.rate(epoch + 1.0), accuracies, seconds)
@@ -116,7 +116,7 @@ def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[st
     if not last.exists():
         return None
     state = load_checkpoint(last, beginning["config"])
-    for name, what in (("data", "training pictures"), ("origin", "--teacher or --start bundles")):
+    for name, what in (("data", "pictures or labels"), ("origin", "--teacher or --start bundles")):
         if state.get(name) != beginning[name]:
             raise CheckpointError(
                 f"{last}: was begun with other {what}; name another --out folder, or give those "
@@ -130,10 +130,16 @@ def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[st
     return state
 
 
-def _hash_faces(faces: FaceSet, targets: Sequence[Tensor]) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(faces.pixels).data)
-    for target in targets:
-        digest.update(target.contiguous().numpy().data)
+def _hash_faces(config: TrainConfig, *parts: FaceSet) -> str:
+    """Of all that a run learns from and chooses by."""
+    digest = hashlib.sha256()
+    for faces in parts:
+        digest.update(np.ascontiguousarray(faces.pixels).data)
+        digest.update(np.ascontiguousarray(faces.twin_of_held_out).data)
+        for spec in config.head_specs:
+            labels = faces.labels[spec.taxonomy.name]
+            digest.update(np.ascontiguousarray(labels.targets).data)
+            digest.update(np.ascontiguousarray(labels.truths).data)
     return digest.hexdigest()
 
 
@@ -222,7 +228,9 @@ class Run:
         logits = predict_logits(self.average, mine, self.device)
         return self.processes.gather_rows(logits.to(self.device), len(images)).cpu()
 
-    def train_epoch(self, pixels: Tensor, targets: Sequence[Tensor], epoch: int) -> float:
+    def train_epoch(
+        self, pixels: Tensor, targets: Sequence[Tensor], balance: Balance, epoch: int
+    ) -> float:
         """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
         config = self.config.at_epoch(epoch)
         seed = config.seed * 100_003 + epoch
@@ -230,14 +238,15 @@ class Run:
         # Dropout takes no generator, and no two processes may drop the same.
         torch.manual_seed(seed + self.processes.rank * 7_919)
         everything = [target.to(self.device) for target in targets]
-        weights = [weigh_classes(target) if config.class_weights else None for target in everything]
-        odds = weigh_pictures(targets[-1]) if config.balanced_sampling else None
+        weights = [
+            weight if weight is None else weight.to(self.device) for weight in balance.weights
+        ]
         share = self.processes.find_share(config.batch_size)
         self.model.train()
         if config.linear_probe:
             freeze_features(self.model)
         total = torch.zeros((), device=self.device)
-        batches = iterate_batches(len(pixels), config.batch_size, draws.generator, odds)
+        batches = iterate_batches(len(pixels), config.batch_size, draws.generator, balance.odds)
         for step, batch in enumerate(batches):
             chosen = batch[share].to(self.device)
             images = augment(pixels[chosen].float().div_(255), config, draws)

@@ -1,6 +1,7 @@
 """What a head is to say of a picture, and what it costs to say something else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,24 @@ def blend(targets: Sequence[Tensor], taught: Sequence[Tensor], share: float) -> 
     ]
 
 
+@dataclass(frozen=True)
+class Balance:
+    """What rare classes count: ``weights`` of the classes by head, ``odds`` of the pictures."""
+
+    weights: list[Tensor | None]
+    odds: Tensor | None
+
+
+def build_balance(config: TrainConfig, faces: FaceSet) -> Balance:
+    """By the labels and votes themselves: smoothed ones would give absent classes a share."""
+    names = [spec.taxonomy.name for spec in config.head_specs]
+    plain = [torch.from_numpy(faces.labels[name].targets) for name in names]
+    return Balance(
+        [weigh_classes(target) if config.class_weights else None for target in plain],
+        weigh_pictures(plain[-1]) if config.balanced_sampling else None,
+    )
+
+
 def weigh_classes(target: Tensor) -> Tensor:
     """(n, classes) -> weights that let every class count alike, and a picture 1 on average.
 
@@ -65,5 +84,6 @@ def compute_loss(logits: Tensor, target: Tensor, weights: Tensor | None, gamma: 
     if not gamma:
         return F.cross_entropy(logits, target, weight=weights)
     logs = logits.log_softmax(dim=1)
-    costs = -target * (1 - logs.exp()) ** gamma * logs
+    # At 1 the power of a small gamma has no derivative.
+    costs = -target * (1 - logs.exp()).clamp_min(1e-6) ** gamma * logs
     return (costs if weights is None else costs * weights).sum(dim=1).mean()

@@ -65,15 +65,13 @@ def find_classifier(model: nn.Module) -> tuple[str, ...]:
 
 
 def load_start(model: nn.Module, start: Mapping[str, Tensor], config: TrainConfig) -> None:
-    """Begin with these weights; with all but the classifier's where that answers other labels.
+    """Begin with these weights; where they have no classifier, with a new one.
 
     Raises ConfigError.
     """
-    own = model.state_dict()
     layers = tuple(f"{name}." for name in find_classifier(model))
-    answers = {name for name in own if name.startswith(layers)}
-    if any(name in start and start[name].shape != own[name].shape for name in answers):
-        start = {**start, **{name: own[name] for name in answers}}
+    new = {name: value for name, value in model.state_dict().items() if name.startswith(layers)}
+    start = {**new, **start}
     try:
         model.load_state_dict(dict(start))
     except RuntimeError as error:

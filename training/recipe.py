@@ -55,7 +55,7 @@ def read_recipe(name_or_path: str) -> Recipe:
     path = _find(name_or_path)
     settings = _extend(path)
     source = f"--recipe {path.name}"
-    about = _read_about(settings.pop("about", None), path.stem, source)
+    about = _read_about(settings.pop("about", None), path, source)
     config = build_config(settings, source) if settings or about is None else None
     return Recipe(path.stem, about, config)
 
@@ -89,15 +89,20 @@ def _extend(path: Path, *seen: Path) -> dict[str, Any]:
     if not isinstance(base, str) or _find(base) in (path, *seen):
         raise ConfigError(f"--recipe {path.name}: extends must name another recipe, not {base!r}.")
     other = _extend(_find(base), path, *seen)
+    if not isinstance(settings.get("about", {}), dict):
+        return settings  # to be refused by name
     return {**other, **settings, "about": {**other.get("about", {}), **settings.get("about", {})}}
 
 
-def _read_about(table: Any, name: str, source: str) -> About | None:
+def _read_about(table: Any, path: Path, source: str) -> About | None:
     if not table:
         return None
     try:
         texts = [table["system"], table["figure"], *table["steps"]]
-        system, figure, *steps = (text.replace("{name}", name) for text in texts)
+        recipe = path.stem if path.parent == RECIPES else str(path)
+        system, figure, *steps = (
+            text.replace("{name}", path.stem).replace("{recipe}", recipe) for text in texts
+        )
     except (AttributeError, KeyError, TypeError):
         raise ConfigError(
             f"{source}: [about] needs system and figure, which are texts, and steps, a list of "

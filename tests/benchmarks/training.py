@@ -32,7 +32,7 @@ from training.crop import CropSettings, crop_photos
 from training.dataset import FER7, FERPLUS8, FaceSet, Labels
 from training.distributed import Draws
 from training.loop import Run
-from training.losses import build_targets
+from training.losses import build_balance, build_targets
 from training.network import MEAN, STD
 from training.recipe import load_recipe
 from training.sources.aihub import AIHUB7, TSV_COLUMNS
@@ -81,19 +81,18 @@ def bench_loop(recipe: str, repeats: int, device: str) -> None:
     run = Run(config, n, chosen)
     faces = build_noise(n)
     pixels = torch.from_numpy(faces.pixels)[:, None].to(chosen)
-    targets = build_targets(config, faces)
+    targets, balance = build_targets(config, faces), build_balance(config, faces)
     batch = [target[: config.batch_size].to(chosen) for target in targets]
     images = (prepare(pixels, batch, config) - MEAN) / STD
-    alike: list[torch.Tensor | None] = [None] * len(batch)  # classes
     rates: dict[str, list[float]] = {"pictures alone": [], "network alone": [], "both": []}
     for _ in range(repeats + 1):  # the first warms up
         for name, work in (
             ("pictures alone", lambda: [prepare(pixels, batch, config) for _ in range(BATCHES)]),
             (
                 "network alone",
-                lambda: [run._step(images, batch, alike) for _ in range(BATCHES)],
+                lambda: [run._step(images, batch, balance.weights) for _ in range(BATCHES)],
             ),
-            ("both", lambda: run.train_epoch(pixels, targets, 0)),
+            ("both", lambda: run.train_epoch(pixels, targets, balance, 0)),
         ):
             rates[name].append(n / measure(work, chosen))
     medians = {name: statistics.median(each[1:]) for name, each in rates.items()}

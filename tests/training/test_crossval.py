@@ -163,7 +163,7 @@ def test_an_interrupted_one_ends_as_if_it_had_never_been(
 @pytest.mark.usefixtures("answered")
 def test_runs_of_other_folds_are_not_gone_on_with(folds: Folds, out: Path) -> None:
     turned = folds.table.assign(fold=(folds.table["fold"] + 1) % 3)
-    with pytest.raises(CheckpointError, match="was begun with other training pictures"):
+    with pytest.raises(CheckpointError, match="was begun with other pictures or labels"):
         answer_fold(replace(folds, table=turned), 0, CONFIG, out / "fold-0", CPU, lambda _: None)
 
 

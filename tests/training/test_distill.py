@@ -116,7 +116,7 @@ def test_teachers_and_their_share_come_together(distillation: float) -> None:
 def test_a_run_starts_from_the_bundles_weights(bundle: Bundle, tmp_path: Path) -> None:
     still = replace(TRAINED, epochs=1, warmup_epochs=0, learning_rate=1e-12, ema_decay=0.0)
     faces, validation = build_faces(8), build_faces(5, seed=1)
-    start = read_start(bundle)
+    start = read_start(bundle, CONFIG.head_specs)
     best = train(still, faces, validation, tmp_path, CPU, lambda _: None, start=start)
     trained = torch.load(best, weights_only=True)["model"]
     for name, parameter in build_model(still).named_parameters():
@@ -129,7 +129,7 @@ def test_weights_of_another_network_are_no_start(bundle: Bundle, tmp_path: Path)
     with pytest.raises(ConfigError, match=r"--start: its weights do not fit architecture"):
         train(
             wider, build_faces(8), build_faces(5, seed=1), tmp_path / "run", CPU, print,
-            start=read_start(bundle),
+            start=read_start(bundle, CONFIG.head_specs),
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from torchvision.ops import sigmoid_focal_loss
 from tests.training.synthetic import CONFIG, build_faces
 from training import loop
 from training.dataset import FaceSet, iterate_batches
-from training.losses import compute_loss, weigh_classes, weigh_pictures
+from training.losses import build_balance, compute_loss, weigh_classes, weigh_pictures
 
 CPU = torch.device("cpu")
 
@@ -72,6 +72,29 @@ def test_the_focal_loss_of_two_classes_is_torchvisions_binary_one(gamma: float) 
     )
     ours = compute_loss(logits, torch.eye(2)[truth], None, gamma)
     assert float(ours) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 2.0])
+def test_the_focal_loss_of_a_sure_answer_has_gradients(gamma: float) -> None:
+    logits = torch.tensor([[30.0, 0.0, -3.0]], requires_grad=True)
+    compute_loss(logits, torch.tensor([[1.0, 0.0, 0.0]]), None, gamma).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_smoothing_gives_absent_classes_no_weight() -> None:
+    config = replace(
+        CONFIG, heads=("fer7:label",), model_args={**CONFIG.model_args, "num_classes": 7},
+        label_smoothing=0.1, class_weights=True, balanced_sampling=True,
+    )  # fmt: skip
+    faces = build_faces(10)
+    kept = faces.chosen(faces.labels["fer7"].truths < 3)
+    balance = build_balance(config, kept)
+    (weights,) = balance.weights
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([1, 1, 1, 0, 0, 0, 0])
+    assert balance.odds is not None
+    assert balance.odds.tolist() == pytest.approx([1] * 30)
 
 
 def make_rare(faces: FaceSet) -> FaceSet:

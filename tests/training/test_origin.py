@@ -39,7 +39,7 @@ def learn(teacher: Bundle, start: Bundle, out: Path) -> Bundle:
     best = train(
         LEARNING, faces, validation, out, torch.device("cpu"), lambda _: None,
         teachers=Teachers([teacher], (FER7, FERPLUS8), torch.device("cpu")),
-        start=read_start(start),
+        start=read_start(start, LEARNING.head_specs),
         origin=describe_origin([teacher], start),
     )  # fmt: skip
     return export_bundle(LEARNING, best, validation, out / "bundle")

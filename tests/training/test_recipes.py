@@ -1,5 +1,6 @@
 """Every recipe can be run: two steps on a few faces, then a bundle that is measured."""
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from training.export import compute_logits, export_bundle
 from training.history import Epoch
 from training.loop import Teach, train
 from training.recipe import list_recipes, load_recipe, read_recipe
+from training.sources.aihub import TSV_COLUMNS
 
 RECIPES = list_recipes()
 NETWORKS = [recipe.name for recipe in RECIPES if recipe.config]
@@ -119,7 +121,8 @@ def test_a_recipe_may_extend_another(write: Callable[[str, str], Path]) -> None:
     about = read_recipe(str(second)).about
     assert about is not None
     assert about.system == read_recipe("fer-vgg19").about.system  # type: ignore[union-attr]
-    assert "--recipe second " in about.steps[0]
+    assert f"--recipe {second} " in about.steps[0]
+    assert about.steps[0].endswith("--out runs/second")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,14 @@ def test_a_recipe_that_cannot_be_read_is_refused(
         load_recipe(str(path))
 
 
+def test_a_recipe_that_extends_one_with_steps_says_about_in_a_table(
+    write: Callable[[str, str], Path],
+) -> None:
+    path = write("mine", 'extends = "fer-vgg19"\nabout = "x"\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml: \[about\] needs system and figure"):
+        load_recipe(str(path))
+
+
 def test_recipes_that_extend_each_other_are_refused(write: Callable[[str, str], Path]) -> None:
     first = write("first", "")
     second = write("second", f'extends = "{first}"')
@@ -153,10 +164,10 @@ def test_a_system_that_is_no_network_says_how_it_is_run() -> None:
         load_recipe("six-action-units")
 
 
-def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "training", *arguments],
-        cwd=cwd, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=cwd, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more},
         capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
 
@@ -171,6 +182,45 @@ def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
     assert "79.181 %" in shown
     assert "python -m training train --recipe aihub-vgg22-wide --manifest parts.csv" in shown
     assert '"learning_rate": 0.1' in shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("reproduce", "fer-vgg19"),
+        ("crossval", "--manifest", "f.csv", "--images", ".", "--recipe", "fer-vgg19", "--out", "o"),
+    ],
+)
+def test_what_is_no_work_for_several_processes_is_refused(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    refused = call(*command, cwd=tmp_path, WORLD_SIZE="2", RANK="1", LOCAL_RANK="1")
+    assert refused.returncode == 2
+    assert f"{command[0]}: is no work for several processes; only `train`" in refused.stderr
+
+
+DEAD = """
+[about]
+system = "a test"
+figure = "none"
+steps = [
+    "download --input emotions.tsv --out photos --workers 1",
+    "votes --layout tsv --input emotions.tsv --out labels.csv",
+]
+"""
+
+
+def test_a_picture_that_is_gone_does_not_end_a_reproduction(tmp_path: Path) -> None:
+    (tmp_path / "dead.toml").write_text(DEAD, encoding="utf-8")
+    box = json.dumps({"boxes": [{"minX": 1, "minY": 1, "maxX": 9, "maxY": 9}]})
+    gone = "http://127.0.0.1:9/a.jpg"  # nobody listens there
+    cells = ["abcdef0123_기쁨_1.jpg", gone, *["기쁨"] * 3, *["실내"] * 3, *[box] * 3]
+    header = "\t".join(TSV_COLUMNS)
+    (tmp_path / "emotions.tsv").write_text(f"{header}\n" + "\t".join(cells) + "\n", "utf-8")
+    done = call("reproduce", "dead.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warning: going on without the files that could not be fetched" in done.stderr
+    assert "기쁨" in (tmp_path / "labels.csv").read_text("utf-8")
 
 
 TINY = """

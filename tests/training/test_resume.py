@@ -240,9 +240,13 @@ def test_a_run_does_not_go_on_with_other_pictures_or_other_teachers(tmp_path: Pa
     origin = {"teachers": [{"name": "one", "weights_sha256": "0" * 64}], "start": None}
     go_on(data[0], origin)
     kept = (tmp_path / "last.pt").read_bytes()
-    with pytest.raises(CheckpointError, match="was begun with other training pictures; name"):
+    with pytest.raises(CheckpointError, match="was begun with other pictures or labels; name"):
         go_on(build_faces(5, seed=2), origin)
     with pytest.raises(CheckpointError, match="other --teacher or --start bundles; name"):
         go_on(data[0], {"teachers": [], "start": None})
+    with pytest.raises(CheckpointError, match="other pictures or labels; name"):
+        loop.train(
+            config, data[0], build_faces(2, seed=3), tmp_path, CPU, lambda _: None, origin=origin
+        )
     go_on(data[0], origin)
     assert (tmp_path / "last.pt").read_bytes() == kept

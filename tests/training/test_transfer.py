@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from kfer.bundle import Bundle
 from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training.config import TrainConfig
+from training.distill import read_start
 from training.errors import ConfigError
 from training.loop import Run, train
 from training.network import build_model, find_classifier
@@ -22,12 +24,19 @@ def draw_weights(config: TrainConfig) -> dict[str, Tensor]:
     return build_model(config).state_dict()
 
 
-def test_weights_with_other_answers_come_without_their_classifier() -> None:
-    start = draw_weights(CONFIG)
-    begun = Run(SEVEN, 56, CPU, start).model.state_dict()
-    differing = {name for name in start if not torch.equal(start[name], begun[name])}
+@pytest.mark.parametrize("heads", [("fer7:label",), ("aihub7:label", "ferplus8:votes")])
+def test_weights_with_other_answers_come_without_their_classifier(
+    heads: tuple[str, ...], bundle: Bundle
+) -> None:
+    """Also where there are as many of them."""
+    config = replace(CONFIG, heads=heads)
+    answers = config.head_specs[-1].stop
+    config = replace(config, model_args={**NETWORK, "num_classes": answers})
+    whole = read_start(bundle, CONFIG.head_specs)
+    begun = Run(config, 56, CPU, read_start(bundle, config.head_specs)).model.state_dict()
+    differing = {name for name in whole if not torch.equal(whole[name], begun[name])}
     assert differing == {"fc.weight", "fc.bias"}
-    assert begun["fc.weight"].shape == (7, 32)
+    assert begun["fc.weight"].shape == (answers, 32)
 
 
 def test_weights_with_the_same_answers_come_whole() -> None:
