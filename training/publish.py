@@ -88,8 +88,8 @@ def prepare(
 def find_surplus(publication: Publication) -> list[str]:
     """Files that the repository has and the folder has not: publishing removes them.
 
-    Raises ConfigError where --private would end in public, TrainingError when the Hub cannot be
-    asked.
+    Raises ConfigError where it is public or private against the flag, TrainingError when the Hub
+    cannot be asked.
     """
     try:
         info = HfApi().model_info(publication.repository, timeout=PROBE_SECONDS)
@@ -108,8 +108,8 @@ def find_surplus(publication: Publication) -> list[str]:
 def push(publication: Publication) -> str:
     """Make the repository exactly the folder, in one commit; returns its id.
 
-    Raises ConfigError where --private would end in public, TrainingError when the Hub does not
-    take it.
+    Raises ConfigError where it is public or private against the flag, TrainingError when the Hub
+    does not take it.
     """
     api = HfApi()
     try:
@@ -156,6 +156,11 @@ def _check_visibility(publication: Publication, info: ModelInfo) -> None:
         raise ConfigError(
             f"--private: {publication.repository} is there already, and public; make it private in "
             "its settings on the Hub, name another --repo, or leave out --private."
+        )
+    if info.private and not publication.private:
+        raise ConfigError(
+            f"--repo {publication.repository}: is there already, and private; add --private, or "
+            "make it public in its settings on the Hub."
         )
 
 

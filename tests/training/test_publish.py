@@ -162,6 +162,9 @@ def test_private_is_never_public(
         assert server.repositories[REPOSITORY].revisions["main"].files == OLD_FILES
         server.repositories[REPOSITORY] = build_repository(True, server.upload_token)
         assert compare(secret, push(secret)) <= 1e-6
+        for step in (find_surplus, push):
+            with pytest.raises(ConfigError, match="there already, and private; add --private, or"):
+                step(replace(secret, private=False))
         del server.repositories[REPOSITORY]
         assert compare(secret, push(secret)) <= 1e-6
         assert server.repositories[REPOSITORY].private
