@@ -25,6 +25,7 @@ from training.wording import (
     tabulate_classes,
     tabulate_confusion,
     tabulate_robustness,
+    tell_interval,
 )
 
 _FRONT_MATTER = """---
@@ -155,7 +156,7 @@ a single photo, in which no action unit is measured.
 def _describe(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
     rows = "\n".join(
         f"| {_title(head.taxonomy)} | **{percent(head.accuracy.value)}** "
-        f"({percent(head.accuracy.low)} to {percent(head.accuracy.high)}) "
+        f"({tell_interval(head.accuracy)}) "
         f"| {head.accuracy.n} | {head.macro_f1:.3f} "
         f"| {head.ece_before:.3f} | {head.ece_after:.3f} |"
         for head in evaluation.heads
@@ -238,12 +239,11 @@ def _describe_photos(photos: PhotoFigures | None) -> str:
         return ""
     taxonomy = get_taxonomy(photos.taxonomy)
     accuracy = photos.accuracy
-    interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
     return f"""## Whole photos
 
 {accuracy.n} photos of `{photos.folder}`, from the detector on, shown as `{taxonomy.name}`; they
 took no part in training. A face was found in {percent(photos.found)};
-**{percent(accuracy.value)}** ({interval}) are read as their manifest says.
+**{percent(accuracy.value)}** ({tell_interval(accuracy)}) are read as their manifest says.
 
 Rows are the truth, columns the answers:
 

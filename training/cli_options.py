@@ -46,7 +46,9 @@ def choose_device(name: str) -> "torch.device":
 
 def refuse_processes(command: str) -> None:
     """Raises ConfigError under torchrun, for what would be done several times over."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    from training.distributed import count_processes
+
+    if count_processes() > 1:
         raise ConfigError(
             f"{command}: is no work for several processes; only `train` goes with torchrun."
         )

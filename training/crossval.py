@@ -28,8 +28,8 @@ from training.intervals import estimate_accuracy, number_persons
 from training.loop import train
 from training.manifest import PARTS, TEST, TRAIN, VALIDATION, drop_excluded, read_manifest
 from training.report import Report, Section
-from training.splits import IMAGE, PERSON, check_disjoint
-from training.wording import Table, percent
+from training.splits import IMAGE, PERSON, check_disjoint, find_crossing
+from training.wording import Table, percent, tell_interval
 
 FEWEST = 3  # one held out, one that chooses, one to learn
 
@@ -61,9 +61,7 @@ class Folds:
         """The people who stand in several folds."""
         if PERSON not in self.table:
             return set()
-        known = self.table[self.table[PERSON].fillna("") != ""]
-        homes = known.groupby(PERSON)["fold"].nunique()
-        return {*homes.index[homes > 1]}
+        return {*find_crossing(self.table, PERSON, "fold")}
 
     def load(self, held_out: int, config: TrainConfig) -> list[FaceSet]:
         """What is learned, what chooses, what is held out. Raises DataError."""
@@ -203,8 +201,7 @@ def _tabulate(figures: CrossValidation) -> Table:
         (
             str(fold),
             *(
-                f"{percent(each[name].value)} ({percent(each[name].low)} to "
-                f"{percent(each[name].high)}) of {each[name].n}"
+                f"{percent(each[name].value)} ({tell_interval(each[name])}) of {each[name].n}"
                 for name in names
             ),
         )

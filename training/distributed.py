@@ -90,10 +90,15 @@ class Processes:
 ALONE = Processes()
 
 
+def count_processes() -> int:
+    """As torchrun tells it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def join_processes(device: torch.device) -> Iterator[Processes]:
     """All processes of this run, where torchrun started it; else this one alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if count_processes() == 1:
         yield ALONE
         return
     if device.type == "cuda":

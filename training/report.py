@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from kfer.bundle import Bundle
-from kfer.metrics import Estimate
 from kfer.version import __version__
 from training.answers import Answers
 from training.charts import FONT, draw_charts
@@ -33,6 +32,7 @@ from training.wording import (
     tabulate_classes,
     tabulate_confusion,
     tabulate_robustness,
+    tell_interval,
 )
 
 HTML, MARKDOWN, DATA = "report.html", "report.md", "report.json"
@@ -205,7 +205,7 @@ def _list_numbers(head: HeadFigures) -> list[tuple[str, str, str]]:
     """What it is called, its value, what stands beside it."""
     low, high = head.macro_f1_interval
     return [
-        ("accuracy", percent(head.accuracy.value), _tell_interval(head.accuracy)),
+        ("accuracy", percent(head.accuracy.value), tell_interval(head.accuracy)),
         ("macro F1", f"{head.macro_f1:.3f}", f"{low:.3f} to {high:.3f}"),
         ("weighted F1", f"{head.weighted_f1:.3f}", ""),
         ("ECE", f"{head.ece_after:.3f}", f"{head.ece_before:.3f} without temperature"),
@@ -213,10 +213,6 @@ def _list_numbers(head: HeadFigures) -> list[tuple[str, str, str]]:
         ("with the mirror image", percent(head.accuracy_mirrored.value), "accuracy"),
         ("pictures", f"{head.accuracy.n:,}", ""),
     ]
-
-
-def _tell_interval(estimate: Estimate) -> str:
-    return f"{percent(estimate.low)} to {percent(estimate.high)}"
 
 
 def _embed(path: Path) -> str:

@@ -96,17 +96,22 @@ def check_disjoint(table: pd.DataFrame, column: str, by: str = PERSON) -> None:
         raise DataError(f"--manifest: has no column {column}; run `training split` first.")
     placed = table[table[column].notna() & (table[column].astype("str") != "")]
     for what in _list_ties(placed, by):
-        named = placed[placed[what].fillna("") != ""]
-        homes = named.groupby(what)[column].nunique()
-        crossing = homes.index[homes > 1]
+        crossing = find_crossing(placed, what, column)
         if len(crossing):
-            first = named[named[what] == crossing[0]]
+            first = placed[placed[what] == crossing[0]]
             raise DataError(
                 f"--manifest: {len(crossing)} values of {what} stand in several of {column}; the "
                 f"first is {crossing[0]}, in "
                 f"{', '.join(sorted(first[column].astype('str').unique()))} "
                 f"({', '.join(first['path'].iloc[:2])})."
             )
+
+
+def find_crossing(table: pd.DataFrame, what: str, column: str) -> pd.Index:
+    """The values of ``what``, "" and missing ones apart, that stand in several of ``column``."""
+    named = table[table[what].fillna("") != ""]
+    homes = named.groupby(what)[column].nunique()
+    return homes.index[homes > 1]
 
 
 def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:

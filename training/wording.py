@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from kfer.labels import get_taxonomy
+from kfer.metrics import Estimate
 from training.evaluate import Evaluation, HeadFigures
 
 TRAINING_PART = "the training part"
@@ -31,6 +32,10 @@ def escape_markdown(text: str) -> str:
 
 def percent(share: float) -> str:
     return f"{share * 100:.2f} %"
+
+
+def tell_interval(estimate: Estimate) -> str:
+    return f"{percent(estimate.low)} to {percent(estimate.high)}"
 
 
 def describe_calibration(cross_fitted: bool) -> str:
