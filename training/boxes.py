@@ -15,11 +15,10 @@ def merge_boxes(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     pairs are equally close): one annotator who is far off then does no harm. A single box is taken
     as it is.
     """
-    annotators = boxes.shape[1]
-    pairs = list(combinations(range(annotators), 2))
+    pairs = list(combinations(range(boxes.shape[1]), 2))
     first, second = np.array(pairs).T
-    distances = np.linalg.norm(boxes[:, first] - boxes[:, second], axis=2)
-    distances = np.where(np.isnan(distances), np.inf, distances)
+    distances = np.stack([_measure(boxes[:, i] - boxes[:, j]) for i, j in pairs], axis=1)
+    distances[np.isnan(distances)] = np.inf
     closest = distances.argmin(axis=1)
     rows = np.arange(len(boxes))
     merged = (boxes[rows, first[closest]] + boxes[rows, second[closest]]) / 2
@@ -29,6 +28,12 @@ def merge_boxes(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         (drawn.sum(axis=1) == 1)[:, None], boxes[rows, only], merged
     )
     return single
+
+
+def _measure(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(pictures, 4) -> (pictures,); many times as fast as numpy's norm of so short an axis."""
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", differences, differences)
+    return np.sqrt(squares)
 
 
 def choose_closest(drawn: list[list[Box]]) -> list[Box | None]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli_data import ImagesOption, ManifestOption
+from training.cli_data import ExcludeOption, ImagesOption, ManifestOption
 from training.errors import ConfigError
 
 bundle_app = typer.Typer()
@@ -25,6 +25,7 @@ def explain(
         bool, typer.Option(help="Fill --openface-dir and print the lines that run OpenFace 2.")
     ] = False,
     images: ImagesOption = Path(),
+    exclude: ExcludeOption = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Explain this model's answers instead of the labels.")
     ] = None,
@@ -49,11 +50,11 @@ def explain(
     )
     from training.card import update_card
     from training.explain_au import describe, explain_labels, explain_network, write_explanation
-    from training.manifest import read_manifest
+    from training.manifest import drop_excluded, read_manifest
 
     if bool(units) == bool(openface_dir):
         raise ConfigError("--units and --openface-dir: give one of them.")
-    table = read_manifest(manifest)
+    table = drop_excluded(read_manifest(manifest), exclude)
     if openface_dir and prepare:
         typer.echo(f"{lay_out(table, images, openface_dir)} pictures in {openface_dir}", err=True)
         typer.echo("\n".join(describe_commands(openface_dir)))
@@ -73,6 +74,12 @@ def explain(
     typer.echo(describe(surrogate))
     if len(known) < len(table):
         typer.echo(f"{len(table) - len(known)} pictures have no action units", err=True)
+    if surrogate.pictures < len(known):
+        typer.echo(
+            f"{len(known) - surrogate.pictures} pictures were left out: the network gives their "
+            "answers on too few people to explain them",
+            err=True,
+        )
 
 
 @bundle_app.command()

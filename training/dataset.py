@@ -1,5 +1,6 @@
 """Faces in memory: pixels, and by label set what is learned and what is measured by."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -62,6 +63,9 @@ class FaceSet:
             labels={name: labels.chosen(mask) for name, labels in self.labels.items()},
             twin_of_held_out=self.twin_of_held_out[mask],
         )
+
+    def hash_pixels(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
 
     def mirrored(self) -> "FaceSet":
         return replace(self, pixels=np.ascontiguousarray(self.pixels[:, :, ::-1]))

@@ -45,23 +45,39 @@ class Teachers:
     def __init__(
         self, bundles: Sequence[Bundle], taxonomies: Sequence[Taxonomy], device: torch.device
     ) -> None:
-        """Raises ConfigError for a bundle without one of the taxonomies."""
+        """A bundle teaches those of the taxonomies that it has heads for.
+
+        Raises ConfigError for one that has none of them, or a taxonomy that nobody teaches.
+        """
         self._teachers = [_Teacher(bundle, taxonomies, device) for bundle in bundles]
+        for index, taxonomy in enumerate(taxonomies):
+            if not any(teacher.heads[index] for teacher in self._teachers):
+                raise ConfigError(
+                    f"--teacher: none has a head {taxonomy.name}, which the student has; name one "
+                    "more that does."
+                )
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Mean probabilities in every taxonomy, (n, classes), of (n, c, h, w) in 0-1.
 
         Uncalibrated, because temperatures are fitted on pictures that the teachers did not learn.
         """
-        answers = [teacher.answer(images) for teacher in self._teachers]
-        return [torch.stack(each).mean(dim=0) for each in zip(*answers, strict=True)]
+        answers = zip(*(teacher.answer(images) for teacher in self._teachers), strict=True)
+        known = [[answer for answer in each if answer is not None] for each in answers]
+        return [torch.stack(each).mean(dim=0) for each in known]
 
 
 class _Teacher:
     def __init__(
         self, bundle: Bundle, taxonomies: Sequence[Taxonomy], device: torch.device
     ) -> None:
-        self._heads = [_get_head(bundle, taxonomy) for taxonomy in taxonomies]
+        self.heads = [_find_head(bundle, taxonomy) for taxonomy in taxonomies]
+        if not any(self.heads):
+            raise ConfigError(
+                f"--teacher {bundle.name}: has the heads "
+                f"{', '.join(head.taxonomy.name for head in bundle.heads)}, and its student has "
+                f"{', '.join(taxonomy.name for taxonomy in taxonomies)}; it needs one of those."
+            )
         self._network: nn.Module = load_network(bundle).to(device)
         self._shape: tuple[int, int, int] = tuple(bundle.pretrained_cfg["input_size"])
         self._mean, self._std = (
@@ -70,7 +86,7 @@ class _Teacher:
         )
 
     @torch.no_grad()
-    def answer(self, images: Tensor) -> list[Tensor]:
+    def answer(self, images: Tensor) -> list[Tensor | None]:
         channels, *size = self._shape
         if list(images.shape[2:]) != size:
             images = interpolate(images, size=size, mode="bilinear", antialias=True)
@@ -79,17 +95,14 @@ class _Teacher:
         shown = ((images - self._mean) / self._std).expand(-1, channels, -1, -1)
         with torch.autocast(images.device.type, dtype=torch.bfloat16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
-        return [logits[:, head.start : head.stop].float().softmax(dim=1) for head in self._heads]
+        return [
+            None if head is None else logits[:, head.start : head.stop].float().softmax(dim=1)
+            for head in self.heads
+        ]
 
 
-def _get_head(bundle: Bundle, taxonomy: Taxonomy) -> Head:
-    for head in bundle.heads:
-        if head.taxonomy == taxonomy:
-            return head
-    raise ConfigError(
-        f"--teacher {bundle.name}: has no head {taxonomy.name}; a teacher needs all of its "
-        "student's."
-    )
+def _find_head(bundle: Bundle, taxonomy: Taxonomy) -> Head | None:
+    return next((head for head in bundle.heads if head.taxonomy == taxonomy), None)
 
 
 def read_start(bundle: Bundle, specs: Sequence[HeadSpec]) -> dict[str, Tensor]:

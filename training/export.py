@@ -108,6 +108,7 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     notes: dict[str, Any] = {
         "training": {
             "data": validation.source,
+            "calibrated_on": validation.hash_pixels(),
             "settings": dataclasses.asdict(config),
             "best_epoch": state["epoch"],
             "origin": state.get("origin"),  # the bundles that it learned from and began with

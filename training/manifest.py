@@ -114,16 +114,19 @@ def match_names(paths: pd.Series, names: set[str], flag: str) -> pd.Series:
 def extract_persons(paths: pd.Series, pattern: str) -> pd.Series:
     """The pattern's first group in each file name, or "". Raises ConfigError for a wrong one."""
     try:
-        groups = re.compile(pattern).groups
+        expression = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:  # the last two: absurd numbers
         raise ConfigError(
             f"--person {pattern}: must be a regular expression with one group ({error})."
         ) from None
-    if groups != 1:
+    if expression.groups != 1:
         raise ConfigError(
-            f"--person {pattern}: must be a regular expression with one group; it has {groups}."
+            f"--person {pattern}: must be a regular expression with one group; it has "
+            f"{expression.groups}."
         )
-    return _find_last_parts(paths).str.extract(pattern, expand=False).fillna("")
+    found = (expression.search(name) for name in _find_last_parts(paths).tolist())
+    persons = [match[1] or "" if match else "" for match in found]
+    return pd.Series(persons, index=paths.index, dtype="str")
 
 
 def _find_last_parts(paths: pd.Series) -> pd.Series:

@@ -27,7 +27,7 @@ DOUBTFUL = 0.9  # of a detector's score
 
 REASONS = {
     "loss": "The model is surest that the label is wrong",
-    "duplicate": "Pixel for pixel the same as another",
+    "duplicate": "The same picture as another, or cut out of the same photo",
     "several": "More than one face in the photo",
     "tiny": f"Faces below {TINY} px",
     "off-centre": "Far from the photo's centre",
@@ -60,10 +60,12 @@ def find_suspicious(table: pd.DataFrame, losses: Mapping[str, float]) -> list[Su
 
     loss = table["path"].map(losses).dropna()
     note("loss", loss[loss > np.log(2)])  # the label has less than half of the probability
-    if "pixels" in table:
-        known = table.loc[table["pixels"].fillna("") != "", "pixels"]
-        copies = known.groupby(known).cumcount()
-        note("duplicate", copies[copies > 0])
+    copies = pd.Series(0, index=table.index)
+    for column in {"pixels", "photo"} & set(table):
+        known = table.loc[table[column].fillna("") != "", column]
+        counts = known.groupby(known).cumcount().reindex(table.index, fill_value=0)
+        copies = copies.combine(counts, max)
+    note("duplicate", copies[copies > 0])
     if "faces" in table:
         note("several", table.loc[table["faces"] > 1, "faces"])
     if set(BOX) <= set(table):

@@ -131,9 +131,9 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
     links: list[NDArray[np.int64]] = []
     nodes = len(table)
     for column in _list_ties(table, by):
-        values = table[column].fillna("").to_numpy()
+        values = table[column].fillna("")
         codes, names = pd.factorize(values)
-        named = values != ""
+        named = (values != "").to_numpy()
         links.append(np.stack([rows[named], codes[named] + nodes]))
         nodes += len(names)
     if not links:

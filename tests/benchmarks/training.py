@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only in (None, "crop"):
         bench_crop(options.repeats)
     if options.only in (None, "manifest"):
-        bench_manifest(options.rows)
+        bench_manifest(options.rows, options.repeats)
     return 0
 
 
@@ -175,16 +175,20 @@ def cut_plainly(path: Path, detector: MTCNN) -> bytes:
     return file.getvalue()
 
 
-def bench_manifest(rows: int) -> None:
+def bench_manifest(rows: int, repeats: int) -> None:
     """A TSV parsed, its votes counted and its persons split, against pandas reading the file."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "emotions.tsv"
         write_tsv(path, rows)
         megabytes = path.stat().st_size / 1e6
-        results = {
-            title: time_and_weigh(path, what)
-            for title, what in (("pandas.read_csv", "pandas"), ("parse, vote, split", "ours"))
-        }
+        # In turns, so that whatever else the machine does meets both.
+        runs = [[time_and_weigh(path, what) for what in ("pandas", "ours")] for _ in range(repeats)]
+    results = {
+        title: min(each)
+        for title, each in zip(
+            ("pandas.read_csv", "parse, vote, split"), zip(*runs, strict=True), strict=True
+        )
+    }
     plain = results["pandas.read_csv"][0]
     print_table(
         f"{rows:,} rows, {megabytes:,.0f} MB (goal: 3 times, below 2 GB)",

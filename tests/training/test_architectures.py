@@ -13,6 +13,7 @@ from training import architectures
 PARAMETERS = {
     "emotionnet": 4_742_222,
     "resemotionnet": 1_977_287,
+    "face_resnet18": 11_171_271,
     "face_vgg19": 20_037_831,
     "face_vgg22_wide": 24_907_335,
     "face_vgg24_deep_wide": 53_231_687,
@@ -35,7 +36,15 @@ def test_a_network_has_its_size_and_reads_pictures_of_several(name: str) -> None
         assert colour(torch.rand(1, 3, 48, 48)).shape == (1, 5)
 
 
-@pytest.mark.parametrize("name", ["emotionnet", "resemotionnet", "mini_xception"])
+def test_the_first_stage_of_a_face_resnet_keeps_every_pixel() -> None:
+    network = timm.create_model("face_resnet18", num_classes=7, in_chans=1)
+    shapes = []
+    network.layer1.register_forward_hook(lambda *seen: shapes.append(seen[2].shape))
+    network(torch.rand(2, 1, 48, 48))
+    assert shapes == [(2, 64, 48, 48)]
+
+
+@pytest.mark.parametrize("name", ["face_resnet18", "emotionnet", "resemotionnet", "mini_xception"])
 def test_a_network_is_stored_and_loaded_as_timms_own(name: str, tmp_path: Path) -> None:
     network = timm.create_model(name, num_classes=7, in_chans=1).eval()
     timm.models.save_for_hf(

@@ -65,12 +65,23 @@ def test_teachers_answer_to_the_pictures_that_they_are_shown(bundle: Bundle, oth
         assert torch.allclose(answer.sum(dim=1), torch.ones(7), atol=1e-5)
 
 
-def test_a_teacher_needs_both_heads(bundle: Bundle) -> None:
+def test_a_teacher_of_one_head_is_asked_for_that_alone(bundle: Bundle, other: Bundle) -> None:
+    faces = build_faces(1)
+    images = torch.from_numpy(faces.pixels)[:, None] / 255
+    only = replace(other, heads=tuple(each for each in other.heads if each.taxonomy == FER7))
+    fer7, ferplus8 = Teachers([bundle, only], TAXONOMIES, CPU)(images)
+    assert torch.equal(fer7, Teachers([bundle, other], TAXONOMIES, CPU)(images)[0])
+    assert torch.equal(ferplus8, Teachers([bundle], TAXONOMIES, CPU)(images)[1])
+
+
+def test_every_head_needs_a_teacher_and_every_teacher_a_head(bundle: Bundle) -> None:
     only = replace(bundle, heads=bundle.heads[:1])
-    with pytest.raises(
-        ConfigError, match=r"has no head fer7; a teacher needs all of its student's"
-    ):
+    with pytest.raises(ConfigError, match="none has a head fer7, which the student has"):
         Teachers([only], TAXONOMIES, CPU)
+    with pytest.raises(
+        ConfigError, match="has the heads ferplus8, and its student has fer7; it needs one"
+    ):
+        Teachers([bundle, only], (FER7,), CPU)
 
 
 def test_targets_take_the_teachers_share() -> None:

@@ -1,8 +1,10 @@
 """The card's figures, on ten faces whose answers are chosen by hand."""
 
 import hashlib
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
 from kfer import metrics
-from kfer.bundle import WEIGHTS, Bundle
+from kfer.bundle import CONFIG, WEIGHTS, Bundle
 from tests.training.synthetic import build_faces, relabel
 from training import answers as answers_module
 from training import evaluate as evaluation_module
@@ -174,9 +176,22 @@ def test_temperatures_were_fitted_on_validation_of_the_very_data_that_was_learne
     bundle: Bundle,
 ) -> None:
     faces = build_faces(1)
-    assert is_fitted_on(bundle, faces, "validation")
-    assert not is_fitted_on(bundle, faces, "test")
-    assert not is_fitted_on(bundle, replace(faces, source="other faces"), "validation")
+    others = replace(faces, pixels=255 - faces.pixels)
+    assert is_fitted_on(bundle, others, "validation")  # by the name of the data
+    assert not is_fitted_on(bundle, others, "test")
+    assert not is_fitted_on(bundle, replace(others, source="other faces"), "validation")
+
+
+def test_faces_that_temperatures_were_fitted_on_are_known_by_their_pixels(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    faces = build_faces(1)
+    settings = {"training": {"data": "mine", "calibrated_on": faces.hash_pixels()}}
+    (tmp_path / CONFIG).write_text(json.dumps({"kfer": settings}))
+    own = replace(bundle, folder=tmp_path)
+    renamed = replace(faces, source="other faces")
+    assert is_fitted_on(own, renamed, "test")
+    assert not is_fitted_on(own, renamed.chosen(np.arange(len(faces)) > 0), "test")
 
 
 def test_people_are_counted_and_intervals_are_theirs(figures: Evaluation) -> None:

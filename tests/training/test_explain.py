@@ -24,6 +24,7 @@ from training.action_units import (
     merge_openface,
     read_units,
 )
+from training.cli import app
 from training.errors import DataError
 from training.explain_au import (
     contribute,
@@ -228,6 +229,20 @@ def test_too_few_persons_or_foreign_labels_are_said() -> None:
         explain_labels(known.assign(person="one"), units, AIHUB7, rendered=True, seed=0)
     with pytest.raises(DataError, match=r"names no picture of the manifest; it has s001\.webp"):
         join_units(table.assign(path="nobody.jpg"), read_units(STIMULI))
+
+
+def test_what_is_excluded_is_not_explained(tmp_path: Path) -> None:
+    table = pd.read_csv(STIMULI).rename(columns={"filename": "path"})
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    left_out = table["path"].iloc[[3, 50]]
+    left_out.to_csv(tmp_path / "나쁨.csv", index=False)
+    out = tmp_path / "out"
+    command = ["explain", "--manifest", tmp_path / "manifest.csv", "--units", STIMULI]
+    command += ["--exclude", tmp_path / "나쁨.csv", "--out", out]
+    app([str(each) for each in command], standalone_mode=False)
+    explained = pd.read_csv(out / "contributions.csv")["path"]
+    assert explained.tolist() == table["path"].drop(left_out.index).tolist()
+    assert load_surrogate(out / EXPLANATION).pictures == len(table) - 2
 
 
 @pytest.mark.slow

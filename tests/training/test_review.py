@@ -25,6 +25,7 @@ def build_table() -> pd.DataFrame:
             "path": [f"기쁨/{index}.jpg" for index in range(10)],
             "label": "기쁨",
             "pixels": [str(index) for index in range(10)],
+            "photo": [str(index) for index in range(10)],
             "left": 80.0,
             "top": 60.0,
             "right": 160.0,
@@ -41,6 +42,7 @@ def build_table() -> pd.DataFrame:
     table.loc[4, "faces"] = 5
     table.loc[[6, 8], "pixels"] = "5"
     table.loc[7, "score"] = 0.5
+    table.loc[9, "photo"] = "7"  # another cut of the same photo
     return table
 
 
@@ -53,7 +55,7 @@ def test_each_reason_is_found_and_the_worst_comes_first() -> None:
     assert by_reason.pop("off-centre") == [("2", pytest.approx(190 / 120 - 1))]
     assert by_reason == {
         "loss": [("9", 4.0), ("0", 0.9)],
-        "duplicate": [("8", 2.0), ("6", 1.0)],
+        "duplicate": [("8", 2.0), ("6", 1.0), ("9", 1.0)],
         "several": [("4", 5.0), ("3", 3.0)],
         "tiny": [("1", 39.0)],
         "doubtful": [("7", 0.5)],
@@ -85,13 +87,13 @@ def test_the_page_lists_the_worst_and_the_table_all(tmp_path: Path) -> None:
     found = find_suspicious(build_table(), {})
     write_review(found, images, out, most=1)
     page = (out / SHEETS).read_text("utf-8")
-    assert "2 crops, the 1\nworst of them." in page
+    assert "3 crops, the 1\nworst of them." in page
     assert 'src="../crops/%EA%B8%B0%EC%81%A8/4.jpg"' in page
     assert "3.jpg" not in page
     table = pd.read_csv(out / TABLE)
-    assert len(table) == len(found) == 7
+    assert len(table) == len(found) == 8
     left = drop_excluded(build_table(), out / TABLE)  # as it is, or after somebody took lines out
-    assert [path[3:4] for path in left["path"]] == ["0", "5", "9"]
+    assert [path[3:4] for path in left["path"]] == ["0", "5"]
     with pytest.raises(ConfigError, match="is the image folder"):
         write_review(found, out, out, most=1)
 

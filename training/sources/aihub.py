@@ -68,21 +68,20 @@ def read_tsv(path: Path, person: str = PERSON) -> tuple[pd.DataFrame, list[Refus
         raise DataError(f"--input {path}: has no column {', '.join(missing)}.")
     n = table.num_rows
     problems = np.full(n, "", dtype=object)
-    boxes = np.full((n, len(ANNOTATORS), 4), np.nan)
-    odd = np.zeros(n, dtype=bool)
-    cells = [table[f"Task{each}_result"].combine_chunks() for each in ANNOTATORS]
-    with ThreadPoolExecutor(len(cells)) as threads:  # Arrow computes without holding the others up
-        for annotator, (drawn, known) in enumerate(threads.map(_cut_out, cells)):
-            boxes[:, annotator] = drawn
-            odd |= ~known
+    cells = [table[f"Task{each}_result"] for each in ANNOTATORS]
+    with ThreadPoolExecutor() as threads:  # Arrow computes without holding the others up
+        cut = threads.map(_cut_out, [chunk for column in cells for chunk in column.chunks])
+        names = clean_names(table["name"].combine_chunks())
+        emotions = [_encode(table[f"Task{each}_emotion"].combine_chunks()) for each in ANNOTATORS]
+    drawn, known = zip((np.empty((0, 4)), np.empty(0, dtype=bool)), *cut, strict=True)
+    boxes = np.concatenate(drawn).reshape(len(cells), n, 4).swapaxes(0, 1)
+    odd = ~np.concatenate(known).reshape(len(cells), n).all(axis=0)
     for row in np.flatnonzero(odd):
         try:
             several = [_parse_boxes(_load_cell(column[int(row)].as_py())) for column in cells]
             boxes[row] = _choose(several)
         except (KeyError, ValueError, TypeError) as error:
             problems[row] = _describe(error)
-    emotions = [_encode(table[f"Task{each}_emotion"].combine_chunks()) for each in ANNOTATORS]
-    names = clean_names(table["name"].combine_chunks())
     entries = _Entries(
         names,
         pc.utf8_trim_whitespace(table["url"].combine_chunks()),

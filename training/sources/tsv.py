@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from training.errors import DataError
 from training.files import write_log
 
+_BLOCK = 1 << 24  # bytes read at once: a few thousand of the longest rows
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -53,27 +55,11 @@ def read_lines(path: Path, columns: list[str], needed: tuple[str, ...]) -> Lines
         missing = ", ".join(name for name in needed if name not in header)
         raise DataError(f"--input {path}: has no column {missing}.")
     names = header if named else columns
-    short: list[tuple[int, int]] = []
-
-    def refuse(row: pyarrow.csv.InvalidRow) -> str:
-        short.append((row.number, row.actual_columns))
-        return "skip"
-
+    first = 2 if named else 1
     try:
-        table = pyarrow.csv.read_csv(
-            path,
-            # One thread: only then does it know the numbers of the rows that it refuses.
-            pyarrow.csv.ReadOptions(
-                use_threads=False, column_names=names, skip_rows=1 if named else 0
-            ),
-            pyarrow.csv.ParseOptions(
-                delimiter="\t",
-                quote_char=False,
-                ignore_empty_lines=False,
-                invalid_row_handler=refuse,
-            ),
-            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-        )
+        table, short = _read_cells(path, names, first - 1, threads=True)
+        if short:  # one thread alone knows the numbers of the rows that it refuses
+            table, short = _read_cells(path, names, first - 1, threads=False)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"--input {path}: cannot be read as TSV ({error}).") from None
     refused = [
@@ -81,11 +67,38 @@ def read_lines(path: Path, columns: list[str], needed: tuple[str, ...]) -> Lines
         for number, cells in short
         if cells > 1  # a line with nothing on it is no row
     ]
-    first = 2 if named else 1
     numbers = np.arange(first, first + table.num_rows + len(short))
-    numbers = np.setdiff1d(numbers, [number for number, _ in short])
+    numbers = np.delete(numbers, [number - first for number, _ in short])
     filled = np.any([_is_filled(table[name]) for name in needed], axis=0)  # not an empty line
-    return Lines(table.filter(pa.array(filled)), numbers[filled], refused)
+    if not filled.all():
+        table, numbers = table.filter(pa.array(filled)), numbers[filled]
+    return Lines(table, numbers, refused)
+
+
+def _read_cells(
+    path: Path, names: list[str], skipped: int, *, threads: bool
+) -> tuple[pa.Table, list[tuple[int, int]]]:
+    """The rows of the right length, and of each other one its line and how many cells it has."""
+    short: list[tuple[int, int]] = []
+
+    def refuse(row: pyarrow.csv.InvalidRow) -> str:
+        short.append((row.number, row.actual_columns))
+        return "skip"
+
+    table = pyarrow.csv.read_csv(
+        path,
+        pyarrow.csv.ReadOptions(
+            use_threads=threads, block_size=_BLOCK, column_names=names, skip_rows=skipped
+        ),
+        pyarrow.csv.ParseOptions(
+            delimiter="\t",
+            quote_char=False,
+            ignore_empty_lines=False,
+            invalid_row_handler=refuse,
+        ),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )
+    return table, short
 
 
 def _is_filled(column: pa.ChunkedArray) -> NDArray[np.bool_]:
