@@ -37,9 +37,10 @@ def load_parent(folder: Path, flag: str) -> Bundle:
 class Teachers:
     """They see the very pictures that the student is shown, however turned, erased or mixed.
 
-    What they say of the training pictures themselves, which they know by heart, holds little of
-    what they would say of new ones (Beyer et al. 2022, "Knowledge distillation: a good teacher is
-    patient and consistent").
+    But without what only spoils a picture (``TrainConfig.unspoilt``): the student is to answer to
+    the spoilt one as they do to the good one. What they say of the training pictures themselves,
+    which they know by heart, holds little of what they would say of new ones (Beyer et al. 2022,
+    "Knowledge distillation: a good teacher is patient and consistent").
     """
 
     def __init__(

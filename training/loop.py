@@ -57,9 +57,10 @@ def train(
 ) -> Path:
     """Train, or go on with the run in ``out``; returns the path of the best weights.
 
-    ``teachers`` answer to every batch, and the targets take the share ``config.distillation`` of
-    it; ``start`` are weights to begin with; ``origin`` says where both come from, and stays with
-    the weights. ``compiled``: the network's steps go through ``torch.compile``.
+    ``teachers`` answer to every batch, as it is before bad light, JPEG, blur and noise spoil it,
+    and the targets take the share ``config.distillation`` of that; ``start`` are weights to begin
+    with; ``origin`` says where both come from, and stays with the weights. ``compiled``: the
+    network's steps go through ``torch.compile``.
 
     ``out`` gets config.json, environment.json, epochs.csv, tensorboard/, last.pt (to go on from)
     and best.pt (averaged weights), all written by the first of the ``processes``.
@@ -249,10 +250,15 @@ class Run:
         batches = iterate_batches(len(pixels), config.batch_size, draws.generator, balance.odds)
         for step, batch in enumerate(batches):
             chosen = batch[share].to(self.device)
-            images = augment(pixels[chosen].float().div_(255), config, draws)
-            images, wanted = mix(images, [target[chosen] for target in everything], config, draws)
+            faces, labels = pixels[chosen], [target[chosen] for target in everything]
+            beginning = draws.generator.get_state()
+            images, wanted = _show(faces, labels, config, draws)
             if self.teachers:
-                wanted = blend(wanted, self.teachers(images), config.distillation)
+                seen = images
+                if config.unspoilt != config:
+                    draws.generator.set_state(beginning)
+                    seen, _ = _show(faces, labels, config.unspoilt, draws)
+                wanted = blend(wanted, self.teachers(seen), config.distillation)
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -326,6 +332,13 @@ class Run:
                 f"{path}: its state does not fit architecture {self.config.architecture!r} "
                 f"({describe_error(error)}); name another --out folder."
             ) from error
+
+
+def _show(
+    faces: Tensor, targets: list[Tensor], config: TrainConfig, draws: Draws
+) -> tuple[Tensor, list[Tensor]]:
+    """(n, c, h, w) bytes, augmented and mixed, in 0-1, with the targets that this leaves them."""
+    return mix(augment(faces.float().div_(255), config, draws), targets, config, draws)
 
 
 def _check_faces(config: TrainConfig, faces: FaceSet, validation: FaceSet) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from kfer.bundle import CONFIG as BUNDLE_CONFIG
 from kfer.bundle import WEIGHTS, Bundle, load_bundle
 from tests.training.synthetic import CONFIG, PLAIN, TRAINED, build_faces
+from training.config import TrainConfig
 from training.dataset import FER7, FERPLUS8, transform_faces
 from training.distill import Teachers, load_parent, read_start
 from training.errors import ConfigError, DataError
@@ -116,6 +117,30 @@ def test_teachers_see_what_the_student_sees_and_are_heeded(tmp_path: Path) -> No
     student.load_state_dict(torch.load(best, weights_only=True)["model"])
     shown = transform_faces(validation, build_pretrained_cfg(settings))
     assert (predict_logits(student, shown, CPU)[:, :7].argmax(dim=1) == 6).all()
+
+
+def test_teachers_see_the_picture_before_it_is_spoilt(tmp_path: Path) -> None:
+    """Turned, erased and mixed as the student's; bad light, JPEG, blur and noise are his alone."""
+    spoiling = {"exposure": 1.0, "jpeg": 1.0, "blur": 0.5, "noise": 0.1}
+    plain = replace(
+        TRAINED, distillation=0.5, mixup=0.4, cutmix=0.4, rotation=15.0, erasing=0.4, contrast=0.3
+    )
+
+    def record(settings: TrainConfig, out: Path) -> tuple[list[Tensor], Tensor]:
+        seen: list[Tensor] = []
+
+        def teach(images: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(images.clone())
+            return torch.eye(7)[[6] * len(images)], torch.eye(8)[[6] * len(images)]
+
+        validation = build_faces(5, seed=1)
+        best = train(settings, build_faces(8), validation, out, CPU, lambda _: None, teachers=teach)
+        return seen, torch.load(best, weights_only=True)["model"]["fc.weight"]
+
+    clear, without = record(plain, tmp_path / "plain")
+    shown, student = record(replace(plain, **spoiling), tmp_path / "spoilt")
+    assert all(torch.equal(*pair) for pair in zip(clear, shown, strict=True))
+    assert not torch.equal(student, without)
 
 
 @pytest.mark.parametrize("distillation", [0.0, 0.5])
