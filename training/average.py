@@ -13,19 +13,22 @@ from typing import Any
 
 from torch import Tensor
 
+from kfer.bundle import CONFIG, WEIGHTS
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig, build_config
+from training.distill import load_parent, read_start
 from training.errors import CheckpointError, ConfigError
+from training.origin import read_training
 
-BEST, CONFIG = "best.pt", "config.json"
+BEST = "best.pt"
 
 
 def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> TrainConfig:
     """Write ``out/best.pt`` and ``out/config.json``, the first run's settings; these come back.
 
-    The mean is shown pictures of the size that the first run was shown.
-    ``shares`` say how much of the mean each run is; they need not sum to 1.
-    Raises ConfigError or CheckpointError.
+    Each of the ``runs`` is a run's folder or its bundle; ``shares`` say how much of the mean it is,
+    and need not sum to 1. The mean is shown pictures of the size that the first run was shown.
+    Raises ConfigError, CheckpointError or, for a bundle that cannot be used, DataError.
     """
     if len(runs) < 2:
         raise ConfigError(f"--run: needs two runs or more, but got {len(runs)}.")
@@ -34,17 +37,15 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> Tr
             f"--share: needs a number above 0 for each of the {len(runs)} runs, or none at all; "
             f"got {', '.join(f'{share:g}' for share in shares)}."
         )
-    configs = [_read_config(run) for run in runs]
-    states = [
-        load_checkpoint(run / BEST, json.loads(config.to_json()))
-        for run, config in zip(runs, configs, strict=True)
-    ]
+    found = [_read_run(run) for run in runs]
+    configs, states = [config for config, _ in found], [state for _, state in found]
     for run, state in zip(runs, states, strict=True):
         _check_shapes(run, state["model"], states[0]["model"])
     parts = [
         {
             "settings": json.loads(config.to_json()),
             "origin": state.get("origin"),
+            "averaged": state.get("averaged"),
             "epoch": state["epoch"],
             "share": float(share),
         }
@@ -89,10 +90,32 @@ def _check_shapes(run: Path, weights: Mapping[str, Tensor], first: Mapping[str, 
             )
 
 
-def _read_config(run: Path) -> TrainConfig:
-    path = run / CONFIG
+def _read_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """The settings of a run and its best weights, with where they come from."""
+    if (folder / WEIGHTS).exists():
+        return _read_bundle(folder)
+    path = folder / CONFIG
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"--run {run}: {path.name} cannot be read ({error}).") from None
-    return build_config(settings, str(path))
+        raise CheckpointError(f"--run {folder}: {path.name} cannot be read ({error}).") from None
+    config = build_config(settings, str(path))
+    return config, load_checkpoint(folder / BEST, json.loads(config.to_json()))
+
+
+def _read_bundle(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    bundle = load_parent(folder, "--run")
+    training = read_training(bundle)
+    if "settings" not in training:
+        raise ConfigError(
+            f"--run {folder}: this bundle does not say how it was trained; give bundles that "
+            "`train` or `average` wrote, or run folders."
+        )
+    config = build_config(training["settings"], str(folder / CONFIG))
+    state = {
+        "model": read_start(bundle, config.head_specs),
+        "origin": training.get("origin"),
+        "averaged": training.get("averaged"),
+        "epoch": training["best_epoch"],
+    }
+    return config, state

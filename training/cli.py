@@ -113,7 +113,8 @@ def train(
 @app.command()
 def average(
     run: Annotated[
-        list[Path], typer.Option(help="Run folder; give two or more, begun with the same weights.")
+        list[Path],
+        typer.Option(help="Run folder or bundle; give two or more, begun with the same weights."),
     ],
     out: Annotated[Path, typer.Option(help="Run folder of the mean.")],
     data: DataOption = None,

@@ -7,11 +7,10 @@ import csv
 import hashlib
 import io
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ import pytest
 from PIL import Image
 
 from kfer.bundle import CARD, load_bundle
+from tests.commands import ROOT, call
 from tests.training.file_server import run_server
 from training.manifest import BOX, UNKNOWN, read_manifest
 from training.sources.aihub import TSV_COLUMNS
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "survey" / "demo"
 PICTURES = 300
 SIDE, FACE = 240, (70, 60, 170, 180)  # px: of the upright photo, and the box that all but one draw
@@ -147,11 +146,8 @@ def write_json(planted: Planted, folder: Path) -> list[Path]:
     return paths
 
 
-def call(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
+def run(package: str, *arguments: object, status: int = 0) -> CompletedProcess[str]:
+    result = call(package, *arguments)
     assert result.returncode == status, result.stderr
     return result
 
@@ -171,18 +167,18 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     planted = plant()
     with run_server(planted.bodies) as server:
         write_tsv(planted, server.url, folder / "emotions.tsv")
-        result = call(
+        result = run(
             "training", "download", "--input", folder / "emotions.tsv", "--out", folder / "photos",
             status=1,
         )  # fmt: skip
     assert "295 fetched, 0 there before, 5 failed, 2 malformed rows" in result.stdout
-    call("training", "votes", "--input", folder / "emotions.tsv", "--out", folder / "labels.csv")
-    result = call(
+    run("training", "votes", "--input", folder / "emotions.tsv", "--out", folder / "labels.csv")
+    result = run(
         "training", "crop", "--manifest", folder / "labels.csv", "--images", folder / "photos",
         "--out", folder / "crops", "--size", 48, "--grey", "--margin", "0.1",
     )  # fmt: skip
     assert "290 crops in" in result.stdout
-    call(
+    run(
         "training", "split", "--manifest", folder / "crops" / "manifest.csv", "--out",
         folder / "parts.csv", "--ratios", "70/15/15",
     )  # fmt: skip
@@ -248,12 +244,12 @@ def test_every_stage_again_changes_nothing(work: Work) -> None:
         if path.is_file() and "photos" not in path.parts
     }
     folder = work.folder
-    call("training", "votes", "--input", folder / "emotions.tsv", "--out", folder / "labels.csv")
-    call(
+    run("training", "votes", "--input", folder / "emotions.tsv", "--out", folder / "labels.csv")
+    run(
         "training", "crop", "--manifest", folder / "labels.csv", "--images", folder / "photos",
         "--out", folder / "crops", "--size", 48, "--grey", "--margin", "0.1",
     )  # fmt: skip
-    call(
+    run(
         "training", "split", "--manifest", folder / "crops" / "manifest.csv", "--out",
         folder / "parts.csv", "--ratios", "70/15/15",
     )  # fmt: skip
@@ -264,7 +260,7 @@ def test_the_json_layout_gives_the_same_labels(work: Work, tmp_path: Path) -> No
     inputs = [
         flag for path in write_json(work.planted, tmp_path / "json") for flag in ("--input", path)
     ]
-    call("training", "votes", "--layout", "json", *inputs, "--out", tmp_path / "labels.csv")
+    run("training", "votes", "--layout", "json", *inputs, "--out", tmp_path / "labels.csv")
     ours = read_manifest(tmp_path / "labels.csv").sort_values("path", ignore_index=True)
     theirs = read_manifest(work.folder / "labels.csv").sort_values("path", ignore_index=True)
     pd.testing.assert_frame_equal(ours.drop(columns="url"), theirs.drop(columns="url"))
@@ -274,24 +270,24 @@ def test_the_pipeline_ends_in_a_bundle_that_reads_photos(work: Work, tmp_path: P
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
     data = ["--manifest", work.folder / "parts.csv", "--images", work.folder / "crops"]
-    run = tmp_path / "run"
-    result = call("training", "train", "--recipe", recipe, *data, "--out", run, "--device", "cpu")
+    out = tmp_path / "run"
+    result = run("training", "train", "--recipe", recipe, *data, "--out", out, "--device", "cpu")
     assert "warning" not in result.stderr
     parts = read_manifest(work.folder / "parts.csv")["part"]
     counts = Counter(parts)
     assert f"{counts['train']} training and {counts['validation']} validation" in result.stdout
-    bundle = load_bundle(run / "bundle")
+    bundle = load_bundle(out / "bundle")
     assert [head.taxonomy.name for head in bundle.heads] == ["korean5"]
     assert (bundle.crop.margin, bundle.crop.size, bundle.crop.grey) == (0.1, 48, True)
 
-    call("training", "evaluate", "--bundle", run / "bundle", *data)
-    card = (run / "bundle" / CARD).read_text("utf-8")
+    run("training", "evaluate", "--bundle", out / "bundle", *data)
+    card = (out / "bundle" / CARD).read_text("utf-8")
     assert "| part test of parts.csv, single crop |" in card
     assert f"| {counts['test']} |" in card
     assert "--manifest MANIFEST --images IMAGES --part test`" in card
 
     photo = next(path for path in (work.folder / "photos" / "기쁨").glob("*.jpg"))
-    result = call("kfer", "predict", photo, "--model", run / "bundle")
+    result = run("kfer", "predict", photo, "--model", out / "bundle")
     reading = json.loads(result.stdout)
     assert reading["taxonomy"] == "korean5"
     assert set(reading["faces"][0]["probs"]) == set(LABELS)

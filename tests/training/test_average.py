@@ -1,13 +1,14 @@
 """The mean of runs: the right numbers, from runs of one network only."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from kfer.bundle import load_bundle
+from kfer.bundle import Bundle, load_bundle
 from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training.average import average, average_runs
 from training.checkpoint import load_checkpoint
@@ -64,6 +65,34 @@ def test_the_mean_is_a_run_that_can_be_exported(runs: list[Path], tmp_path: Path
     assert bundle == load_bundle(tmp_path / "bundle")
     told = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))
     assert [part["epoch"] for part in told["kfer"]["training"]["averaged"]] == [1, 1]
+
+
+def test_a_bundle_stands_for_the_run_that_it_came_of(runs: list[Path], tmp_path: Path) -> None:
+    validation = build_faces(3, seed=1)
+    config = average_runs(runs, [1, 3], tmp_path / "mean")
+    bundle = export_bundle(config, tmp_path / "mean" / "best.pt", validation, tmp_path / "bundle")
+    average_runs([runs[0], bundle.folder], [1, 1], tmp_path / "again")
+    ours, first, mean = (
+        load(folder) for folder in (tmp_path / "again", runs[0], tmp_path / "mean")
+    )
+    for name, value in ours.items():
+        if value.is_floating_point():  # stored in fp16
+            expected = (first[name] + mean[name]) / 2
+            torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4)
+    parts = torch.load(tmp_path / "again" / "best.pt", weights_only=True)["averaged"]
+    assert [part["share"] for part in parts] == [1.0, 1.0]
+    assert [part["settings"]["seed"] for part in parts[1]["averaged"]] == [1, 2]
+
+
+def test_a_bundle_that_tells_nothing_of_its_training_is_no_part(
+    runs: list[Path], bundle: Bundle, tmp_path: Path
+) -> None:
+    silent = shutil.copytree(bundle.folder, tmp_path / "silent")
+    settings = json.loads((silent / "config.json").read_text(encoding="utf-8"))
+    del settings["kfer"]["training"]
+    (silent / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"--run .*silent: this bundle does not say how it was"):
+        average_runs([runs[0], silent], [1, 1], tmp_path / "mean")
 
 
 def test_other_networks_and_odd_shares_are_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from kfer.bundle import CARD, CONFIG, EXPLANATION, WEIGHTS, Bundle, hash_file, load_bundle
+from tests.commands import ROOT, call
 from tests.training.synthetic import CONFIG as SETTINGS
 from tests.training.synthetic import SyntheticData
 from training.export import EVALUATION
 
-ROOT = Path(__file__).parents[2]
 TORCH = {"torch", "torchvision", "timm", "pandas", "scipy", "sklearn"}
 FORBIDDEN = {"gradio", "sqlalchemy", "facenet_pytorch", "cv2", "survey", "app"}
 
@@ -44,12 +44,6 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    with start(*arguments) as process:
-        out, err = process.communicate(timeout=280)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
@@ -71,7 +65,7 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
 ) -> None:
     out = tmp_path / "run"
     command = ["train", "--recipe", recipe, *fer2013.flags, "--out", out, "--device", "cpu"]
-    first = call(*command)
+    first = call("training", *command)
     assert first.returncode == 0, first.stderr
     assert "84 training and 56 validation pictures" in first.stdout
     assert list_epochs(first.stdout) == [1, 2]
@@ -80,17 +74,17 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
 
     measure = ["evaluate", "--bundle", out / "bundle", *fer2013.flags]
     # No detector sees faces in these patterns.
-    refused = call(*measure, "--detector", "haar", "--photos", "survey/demo")
+    refused = call("training", *measure, "--detector", "haar", "--photos", "survey/demo")
     assert refused.returncode == 1
     assert "--detector: finds none of these faces" in refused.stderr
-    unfound = call(*measure, "--photos", "survey/demo")
+    unfound = call("training", *measure, "--photos", "survey/demo")
     assert unfound.returncode == 2
     assert "--photos: faces must be found in them; add --detector" in unfound.stderr
     assert not (out / "bundle" / CARD).exists()
-    inside = call(*measure, "--report", out / "bundle")
+    inside = call("training", *measure, "--report", out / "bundle")
     assert inside.returncode == 2
     assert "is in the bundle; name a folder outside" in inside.stderr
-    measured = call(*measure, "--report", tmp_path / "report")
+    measured = call("training", *measure, "--report", tmp_path / "report")
     assert measured.returncode == 0, measured.stderr
     assert "report written to" in measured.stderr
     bundle = load_bundle(out / "bundle")
@@ -114,7 +108,7 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
     assert fer7["accuracy"]["value"] <= best + 0.04
 
     files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    second = call(*command)
+    second = call("training", *command)
     assert second.returncode == 0, second.stderr
     assert list_epochs(second.stdout) == []  # the run is over
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
@@ -127,7 +121,7 @@ def test_a_run_begins_with_a_bundle_and_learns_from_it(
     recipe, out = tmp_path / "taught.toml", tmp_path / "run"
     recipe.write_text(RECIPE + "epochs = 2\nlearning_rate = 1e-9\ndistillation = 0.5\n")
     command = ["train", "--recipe", recipe, *fer2013.flags, "--out", out, "--device", "cpu"]
-    result = call(*command, "--teacher", bundle.folder, "--start", bundle.folder)
+    result = call("training", *command, "--teacher", bundle.folder, "--start", bundle.folder)
     assert result.returncode == 0, result.stderr
     before, after = (load_file(folder / WEIGHTS) for folder in (bundle.folder, out / "bundle"))
     assert torch.allclose(before["fc.weight"], after["fc.weight"], atol=1e-3)  # at such a rate
@@ -213,7 +207,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
         arguments["--out"] = tmp_path / "taken"
     else:
         del arguments["--votes"]
-    result = call("train", *[part for pair in arguments.items() for part in pair])
+    result = call("training", "train", *[part for pair in arguments.items() for part in pair])
     assert re.search(message, result.stderr), result.stderr
     assert result.returncode == status
     assert "Traceback" not in result.stderr
@@ -226,15 +220,16 @@ def test_asking_for_a_gpu_where_there_is_none_is_said(
     fer2013: SyntheticData, recipe: Path, tmp_path: Path
 ) -> None:
     result = call(
-        "train", "--recipe", recipe, *fer2013.flags, "--out", tmp_path / "run", "--device", "cuda"
-    )
+        "training", "train", "--recipe", recipe, *fer2013.flags, "--out", tmp_path / "run",
+        "--device", "cuda",
+    )  # fmt: skip
     assert result.returncode == 2
     assert result.stderr == "error: --device cuda: PyTorch sees no GPU here; use cpu or auto.\n"
 
 
 @pytest.mark.slow
 def test_measuring_what_is_no_bundle_is_said(fer2013: SyntheticData, tmp_path: Path) -> None:
-    result = call("evaluate", "--bundle", tmp_path, *fer2013.flags)
+    result = call("training", "evaluate", "--bundle", tmp_path, *fer2013.flags)
     assert result.returncode == 1
     assert re.match(r"error: .* is not a model folder: it has no config\.json", result.stderr)
 

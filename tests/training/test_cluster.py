@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from typer.main import get_command
 
+from tests.commands import call
 from tests.training.test_crop import BOXES, draw_photo
 from training.cli import app
 from training.cluster import _answer, build_ray_engine
@@ -72,12 +73,12 @@ def test_two_workers_give_the_same_crops_unseen_from_outside_and_are_gone_at_the
     tmp_path: Path,
 ) -> None:
     flags = write_photos(tmp_path)
-    call = [sys.executable, "-m", "training", "crop", *flags, "--size", "40", "--workers", "2"]
-    subprocess.run([*call, "--out", tmp_path / "one"], cwd=ROOT, check=True, timeout=120)
+    command = ["crop", *flags, "--size", "40", "--workers", "2"]
+    assert call("training", *command, "--out", tmp_path / "one").returncode == 0
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     started, listeners = set[int](), set[str]()
     with subprocess.Popen(
-        [*call, "--out", tmp_path / "two", "--engine", "ray"],
+        [sys.executable, "-m", "training", *command, "--out", tmp_path / "two", "--engine", "ray"],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         while process.poll() is None:

@@ -1,8 +1,6 @@
 """Cross-validation: every picture is answered once, by a network that has not seen it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -14,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands import call
 from tests.training.synthetic import CLASSES, NETWORK, TRAINED, draw_face
 from training.config import TrainConfig
 from training.crossval import (
@@ -32,7 +31,6 @@ from training.manifest import UNKNOWN, read_manifest, write_manifest
 from training.report import DATA, MARKDOWN, write_report
 from training.splits import split_folds
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 CONFIG: TrainConfig = replace(
     TRAINED, heads=("fer7:label",), model_args={**NETWORK, "num_classes": CLASSES}, epochs=6
@@ -233,12 +231,12 @@ def test_the_command_reports_and_goes_on(manifest: Path, tmp_path: Path) -> None
         encoding="utf-8",
     )
     command = [
-        sys.executable, "-m", "training", "crossval", "--manifest", str(manifest), "--images",
+        "training", "crossval", "--manifest", str(manifest), "--images",
         str(manifest.parent), "--recipe", str(recipe), "--out", str(tmp_path / "cv"), "--device",
         "cpu",
     ]  # fmt: skip
     for epochs in (3, 0):
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        result = call(*command)
         assert result.returncode == 0, result.stderr
         assert result.stdout.count("epoch   1") == epochs
         assert "fold 2 of 3 held out" in result.stdout

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from kfer.bundle import WEIGHTS, hash_file
+from tests.commands import call
+from tests.processes import find_port
 from tests.training.synthetic import SyntheticData, write_fer2013
 from training.distributed import ALONE, Draws, Processes
 from training.errors import ConfigError
@@ -48,12 +49,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SyntheticData:
 def build_command(data: SyntheticData, out: Path) -> list[str]:
     recipe = data.folder.parent / "recipe.toml"
     flags = ["--recipe", str(recipe), "--out", str(out), "--device", "cpu"]
-    return ["-m", "training", "train", *data.flags, *flags]
+    return ["train", *data.flags, *flags]
 
 
 def start(arguments: Sequence[str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-m", "torch.distributed.run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -70,16 +71,11 @@ def finish(process: "subprocess.Popen[str]") -> str:
     return printed
 
 
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def start_machines(count: int, command: Sequence[str]) -> list["subprocess.Popen[str]"]:
     """As many machines with a process each, all of them this one."""
     meeting = [f"--nnodes={count}", "--master-addr=127.0.0.1", f"--master-port={find_port()}"]
     return [
-        start(["-m", "torch.distributed.run", *meeting, f"--node-rank={rank}", *command])
+        start([*meeting, f"--node-rank={rank}", "-m", "training", *command])
         for rank in range(count)
     ]
 
@@ -99,12 +95,13 @@ def load_average(out: Path) -> dict[str, Tensor]:
 def test_two_machines_come_to_the_figures_of_one_process(
     data: SyntheticData, tmp_path: Path
 ) -> None:
-    finish(start(build_command(data, tmp_path / "one")))
+    alone = call("training", *build_command(data, tmp_path / "one"))
+    assert alone.returncode == 0, alone.stderr
     machines = start_machines(2, build_command(data, tmp_path / "two"))
     printed = [finish(machine) for machine in machines]
     one, two = (read_epochs(tmp_path / name) for name in ("one", "two"))
-    for alone, together in zip(one, two, strict=True):
-        assert together == pytest.approx(alone, rel=1e-5)
+    for expected, got in zip(one, two, strict=True):
+        assert got == pytest.approx(expected, rel=1e-5)
     weights, shared = (load_average(tmp_path / name) for name in ("one", "two"))
     for name, weight in weights.items():
         torch.testing.assert_close(shared[name], weight, rtol=1e-4, atol=1e-5, msg=name)

@@ -4,8 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from PIL import Image
 from kfer.bundle import CARD, EXPLANATION, WEIGHTS, hash_file, load_bundle
 from kfer.labels import get_taxonomy
 from kfer.surrogate import load_surrogate
+from tests.commands import call
 from training.action_units import (
     describe_commands,
     join_units,
@@ -252,12 +251,11 @@ def test_the_command_explains_a_network_and_keeps_it_in_the_bundle(tmp_path: Pat
     demo = Path("survey/demo")
     table = pd.read_csv(demo / "manifest.csv").rename(columns={"filename": "path"})
     table.to_csv(tmp_path / "manifest.csv", index=False)
-    command = [
-        sys.executable, "-m", "training", "explain", "--manifest", tmp_path / "manifest.csv",
+    result = call(
+        "training", "explain", "--manifest", tmp_path / "manifest.csv",
         "--units", STIMULI, "--images", demo, "--bundle", bundle, "--detector", "mtcnn",
         "--taxonomy", "korean5", "--rendered", "--out", tmp_path / "out",
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     surrogate = load_surrogate(bundle / EXPLANATION)
     assert (surrogate.target, surrogate.pictures, surrogate.taxonomy) == ("network", 105, "korean5")

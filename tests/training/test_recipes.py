@@ -3,8 +3,6 @@
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,9 @@ import torch
 import typer
 
 from kfer.bundle import CARD, load_bundle
+from tests.commands import call
 from tests.training.synthetic import build_faces, write_fer2013
+from training import download
 from training.cli import app
 from training.config import TrainConfig
 from training.dataset import FaceSet, Labels
@@ -34,7 +34,6 @@ STEPS = [
     if recipe.about
     for number, step in enumerate(recipe.about.steps, start=1)
 ]
-ROOT = Path(__file__).parents[2]
 
 
 def build_teachers(config: TrainConfig) -> Teach:
@@ -164,21 +163,13 @@ def test_a_system_that_is_no_network_says_how_it_is_run() -> None:
         load_recipe("six-action-units")
 
 
-def call(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training", *arguments],
-        cwd=cwd, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more},
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-
-
 def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
-    listed = call("recipes", cwd=tmp_path)
+    listed = call("training", "recipes", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert [line.split()[0] for line in listed.stdout.splitlines() if line[0] != " "] == [
         recipe.name for recipe in RECIPES
     ]
-    shown = call("recipes", "aihub-vgg22-wide", cwd=tmp_path).stdout
+    shown = call("training", "recipes", "aihub-vgg22-wide", cwd=tmp_path).stdout
     assert "79.181 %" in shown
     assert "python -m training train --recipe aihub-vgg22-wide --manifest parts.csv" in shown
     assert '"learning_rate": 0.1' in shown
@@ -194,7 +185,7 @@ def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
 def test_what_is_no_work_for_several_processes_is_refused(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    refused = call(*command, cwd=tmp_path, WORLD_SIZE="2", RANK="1", LOCAL_RANK="1")
+    refused = call("training", *command, cwd=tmp_path, WORLD_SIZE="2", RANK="1", LOCAL_RANK="1")
     assert refused.returncode == 2
     assert f"{command[0]}: is no work for several processes; only `train`" in refused.stderr
 
@@ -210,14 +201,17 @@ steps = [
 """
 
 
-def test_a_picture_that_is_gone_does_not_end_a_reproduction(tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_does_not_end_a_reproduction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(backoff_factor=0))
     (tmp_path / "dead.toml").write_text(DEAD, encoding="utf-8")
     box = json.dumps({"boxes": [{"minX": 1, "minY": 1, "maxX": 9, "maxY": 9}]})
     gone = "http://127.0.0.1:9/a.jpg"  # nobody listens there
     cells = ["abcdef0123_기쁨_1.jpg", gone, *["기쁨"] * 3, *["실내"] * 3, *[box] * 3]
     header = "\t".join(TSV_COLUMNS)
     (tmp_path / "emotions.tsv").write_text(f"{header}\n" + "\t".join(cells) + "\n", "utf-8")
-    done = call("reproduce", "dead.toml", cwd=tmp_path)
+    done = call("training", "reproduce", "dead.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "warning: going on without the files that could not be fetched" in done.stderr
     assert "기쁨" in (tmp_path / "labels.csv").read_text("utf-8")
@@ -246,18 +240,18 @@ def test_one_command_runs_all_steps_and_again_what_is_left(tmp_path: Path) -> No
     data = write_fer2013(tmp_path, {"train": 3, "test": 2})
     (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
     shutil.move(data.votes, tmp_path / "elsewhere.csv")
-    failed = call("reproduce", "tiny.toml", cwd=tmp_path)
+    failed = call("training", "reproduce", "tiny.toml", cwd=tmp_path)
     assert failed.returncode == 1
     assert "[1/2] python -m training train" in failed.stdout
     assert "[2/2]" not in failed.stdout
     assert "votes.csv" in failed.stderr
     shutil.move(tmp_path / "elsewhere.csv", data.votes)
     for again in (False, True):
-        done = call("reproduce", "tiny.toml", cwd=tmp_path)
+        done = call("training", "reproduce", "tiny.toml", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert ("epoch   1" in done.stdout) is not again
         assert "[2/2] python -m training evaluate" in done.stdout
     assert (tmp_path / "runs" / "tiny" / "bundle" / CARD).exists()
-    without = call("reproduce", "kfer-lite", cwd=tmp_path)
+    without = call("training", "reproduce", "kfer-lite", cwd=tmp_path)
     assert without.returncode == 2
     assert "kfer-lite: has no steps; `train --recipe kfer-lite`" in without.stderr
