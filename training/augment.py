@@ -24,7 +24,11 @@ from training.errors import ConfigError
 
 
 def augment(pixels: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
-    """(n, c, h, w) values in 0-1 -> (n, c, input_size, input_size), not yet normalised."""
+    """(n, c, h, w) values in 0-1 -> (n, c, input_size, input_size), not yet normalised.
+
+    What is drawn does not depend on exposure, JPEG, blur and noise: teachers are shown the same
+    turns without them.
+    """
     pixels = _compress(_rand_augment(pixels, config, draws), config, draws)
     images = _warp(pixels, config, draws)
     images = _soften(images, config, draws)

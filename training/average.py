@@ -18,9 +18,10 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig, build_config
 from training.distill import load_parent, read_start
 from training.errors import CheckpointError, ConfigError
-from training.origin import read_training
+from training.files import replace_text
+from training.origin import describe_bundle, read_training
 
-BEST = "best.pt"
+BEST, SETTINGS = "best.pt", "config.json"  # of a run; a bundle's description has the same name
 
 
 def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> TrainConfig:
@@ -37,22 +38,25 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> Tr
             f"--share: needs a number above 0 for each of the {len(runs)} runs, or none at all; "
             f"got {', '.join(f'{share:g}' for share in shares)}."
         )
+    _check_target(runs, out)
     found = [_read_run(run) for run in runs]
     configs, states = [config for config, _ in found], [state for _, state in found]
-    for run, state in zip(runs, states, strict=True):
+    for run, config, state in zip(runs, configs, states, strict=True):
+        _check_heads(run, config, configs[0])
         _check_shapes(run, state["model"], states[0]["model"])
     parts = [
         {
             "settings": json.loads(config.to_json()),
             "origin": state.get("origin"),
             "averaged": state.get("averaged"),
+            "bundle": state.get("bundle"),
             "epoch": state["epoch"],
             "share": float(share),
         }
         for config, state, share in zip(configs, states, shares, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    (out / CONFIG).write_text(configs[0].to_json(), encoding="utf-8")
+    replace_text(out / SETTINGS, configs[0].to_json())
     save_checkpoint(
         out / BEST,
         {
@@ -79,6 +83,23 @@ def average(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
     return {name: mix(name) for name in weights[0]}
 
 
+def _check_target(runs: Sequence[Path], out: Path) -> None:
+    """What is averaged must still be there afterwards."""
+    if out.resolve() in {run.resolve() for run in runs} or (out / WEIGHTS).exists():
+        raise ConfigError(
+            f"--out {out}: is one of the runs, or a bundle, and would be written over; name "
+            "another folder."
+        )
+
+
+def _check_heads(run: Path, config: TrainConfig, first: TrainConfig) -> None:
+    if config.heads != first.heads:
+        raise ConfigError(
+            f"--run {run}: its heads are {', '.join(config.heads)}, the first run's "
+            f"{', '.join(first.heads)}; only runs with the same labels can be averaged."
+        )
+
+
 def _check_shapes(run: Path, weights: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
     """The settings may differ: the size of the pictures, say, or the rate of dropout."""
     for name in sorted({*weights, *first}):
@@ -94,7 +115,7 @@ def _read_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     """The settings of a run and its best weights, with where they come from."""
     if (folder / WEIGHTS).exists():
         return _read_bundle(folder)
-    path = folder / CONFIG
+    path = folder / SETTINGS
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -116,6 +137,7 @@ def _read_bundle(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
         "model": read_start(bundle, config.head_specs),
         "origin": training.get("origin"),
         "averaged": training.get("averaged"),
+        "bundle": describe_bundle(bundle),
         "epoch": training["best_epoch"],
     }
     return config, state

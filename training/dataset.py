@@ -65,7 +65,10 @@ class FaceSet:
         )
 
     def hash_pixels(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.pixels).data).hexdigest()
+        """Of all pictures, in whatever order."""
+        faces = np.ascontiguousarray(self.pixels)
+        digests = sorted(hashlib.sha256(face.data).digest() for face in faces)
+        return hashlib.sha256(b"".join(digests)).hexdigest()
 
     def mirrored(self) -> "FaceSet":
         return replace(self, pixels=np.ascontiguousarray(self.pixels[:, :, ::-1]))

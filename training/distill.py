@@ -111,7 +111,10 @@ def read_start(bundle: Bundle, specs: Sequence[HeadSpec]) -> dict[str, Tensor]:
 
     Without the classifier's, unless it answers the same labels in the same places.
     """
-    weights = {name: value.float() for name, value in load_file(bundle.folder / WEIGHTS).items()}
+    weights = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in load_file(bundle.folder / WEIGHTS).items()
+    }
     if {(head.taxonomy, head.start) for head in bundle.heads} == {
         (spec.taxonomy, spec.start) for spec in specs
     }:

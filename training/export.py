@@ -211,8 +211,10 @@ def _is_same(fresh: Path, folder: Path) -> bool:
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
+    """Without what says nothing of the network, or what older bundles do not say."""
     config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     del config["kfer"]["training"]["git_revision"]
+    config["kfer"]["training"].pop("calibrated_on", None)
     return config
 
 

@@ -10,12 +10,12 @@ from kfer.bundle import CONFIG, WEIGHTS, Bundle, hash_file
 def describe_origin(teachers: Sequence[Bundle], start: Bundle | None) -> dict[str, Any]:
     """The bundles that a run learns from and begins with."""
     return {
-        "teachers": [_describe(bundle) for bundle in teachers],
-        "start": start and _describe(start),
+        "teachers": [describe_bundle(bundle) for bundle in teachers],
+        "start": start and describe_bundle(start),
     }
 
 
-def _describe(bundle: Bundle) -> dict[str, Any]:
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     return {
         "name": bundle.name,
         "weights_sha256": hash_file(bundle.folder / WEIGHTS),
@@ -34,10 +34,8 @@ def find_pretrained(training: Mapping[str, Any]) -> list[str]:
     """timm's names of all pretrained weights behind a bundle: its own, its ancestors'."""
     settings = training.get("settings") or {}
     found = {settings["architecture"]} if settings.get("pretrained") else set()
-    origin = training.get("origin") or {}
-    for bundle in [*origin.get("teachers", ()), origin.get("start")]:
-        if bundle:
-            found.update(bundle["pretrained"])
+    for bundle in _list_bundles(training):
+        found.update(bundle["pretrained"])
     for part in training.get("averaged") or ():
         found.update(find_pretrained(part))
     return sorted(found)
@@ -45,9 +43,14 @@ def find_pretrained(training: Mapping[str, Any]) -> list[str]:
 
 def find_ancestors(training: Mapping[str, Any]) -> dict[str, str | None]:
     """The bundles that it began with or learned from, and what data each of them learned."""
-    origin = training.get("origin") or {}
-    bundles = [*origin.get("teachers", ()), origin.get("start")]
-    found = {bundle["name"]: bundle.get("data") for bundle in bundles if bundle}
+    found = {bundle["name"]: bundle.get("data") for bundle in _list_bundles(training)}
     for part in training.get("averaged") or ():
         found |= find_ancestors(part)
     return found
+
+
+def _list_bundles(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those that this generation names; a part of a mean may be one itself."""
+    origin = training.get("origin") or {}
+    named = [*origin.get("teachers", ()), origin.get("start"), training.get("bundle")]
+    return [bundle for bundle in named if bundle]

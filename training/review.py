@@ -64,7 +64,7 @@ def find_suspicious(table: pd.DataFrame, losses: Mapping[str, float]) -> list[Su
     for column in {"pixels", "photo"} & set(table):
         known = table.loc[table[column].fillna("") != "", column]
         counts = known.groupby(known).cumcount().reindex(table.index, fill_value=0)
-        copies = copies.combine(counts, max)
+        copies = copies.where(copies >= counts, counts)
     note("duplicate", copies[copies > 0])
     if "faces" in table:
         note("several", table.loc[table["faces"] > 1, "faces"])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 from unicodedata import normalize
 
@@ -10,6 +11,7 @@ import pytest
 
 from training.errors import DataError
 from training.manifest import BOX, UNKNOWN, read_manifest, write_manifest
+from training.sources import tsv
 from training.sources.aihub import AIHUB7, TSV_COLUMNS, read_json, read_tsv
 from training.sources.tsv import Refused
 
@@ -113,16 +115,19 @@ def test_a_malformed_row_is_refused_by_line_and_the_rest_goes_on(tmp_path: Path)
             write_row("1.jpg", good, [face] * 3),
             write_row("9.jpg", good, [face, face, '{"boxes": [{"minX": 1}]}']),
             write_row("10.jpg", good, [face, '{"boxes": []}', face]),
+            write_row("11.jpg", good, [face, face, face[:-1]]),
+            write_row("12.jpg", good, [face, face, json.dumps(FACE["boxes"]) + "}"]),
         )
     )
     assert table["path"].tolist() == ["UNKNOWN/1.jpg", "UNKNOWN/10.jpg"]
     assert [(each.file, each.line) for each in refused] == [
-        ("a.tsv", line) for line in range(3, 11)
+        ("a.tsv", line) for line in (*range(3, 11), 12, 13)
     ]
     reasons = [each.reason for each in refused]
     assert reasons[0] == "has 3 columns instead of 11"
     assert "line 1 column" in reasons[1]
-    assert reasons[2:] == [
+    assert all("line 1 column" in reason for reason in reasons[-2:])
+    assert reasons[2:-2] == [
         "has no boxes",
         "box 9, 9, 9, 20 is empty",
         "no annotator drew a box",
@@ -163,6 +168,28 @@ def build_entry(name: str, *emotions: str) -> dict[str, Any]:
             for each, emotion in zip("ABC", emotions, strict=True)
         },
     }
+
+
+def test_where_a_row_lies_in_a_large_file_makes_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is read in blocks, each of which looks for the order of its own boxes' corners."""
+    random = Random(0)
+    rows = []
+    for number in range(300):
+        left, top = random.randrange(50), random.randrange(50)
+        (box,) = draw((left, top, left + random.randrange(60), top + 60))["boxes"]
+        corners = dict(random.sample(list(box.items()), 4))
+        cell = random.choice([quote, json.dumps])(random.choice([[corners], {"boxes": [corners]}]))
+        broken = random.choice([cell, cell, cell[:-1], cell.replace("min", "mid")])
+        rows.append(write_row(f"{number}.jpg", ["기쁨"] * 3, [cell, broken, cell]))
+    path = write_tsv(tmp_path / "a.tsv", *rows, "cut\tshort")
+    whole, refused = read_tsv(path)
+    monkeypatch.setattr(tsv, "_BLOCK", 2048)
+    table, also = read_tsv(path)
+    pd.testing.assert_frame_equal(table, whole)
+    assert also == refused
+    assert 100 < len(whole) < 250
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])

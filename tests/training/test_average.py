@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from kfer.bundle import Bundle, load_bundle
+from kfer.bundle import WEIGHTS, Bundle, load_bundle
 from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training.average import average, average_runs
 from training.checkpoint import load_checkpoint
@@ -16,6 +17,7 @@ from training.config import TrainConfig
 from training.errors import CheckpointError, ConfigError
 from training.export import export_bundle
 from training.loop import train
+from training.origin import find_ancestors, read_training
 
 
 def run(out: Path, config: TrainConfig, start: dict[str, torch.Tensor] | None = None) -> Path:
@@ -33,12 +35,15 @@ def load(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two that began with the same weights."""
+    """Two that began with the same weights and went apart."""
     folder = tmp_path_factory.mktemp("runs")
-    short = replace(CONFIG, epochs=1, warmup_epochs=0)
+    short = replace(CONFIG, epochs=3, warmup_epochs=0, learning_rate=0.01, ema_decay=0.5)
     first = run(folder / "first", short)
     start = load(first)
-    return [run(folder / f"{seed}", replace(short, seed=seed), start) for seed in (1, 2)]
+    runs = [run(folder / f"{seed}", replace(short, seed=seed), start) for seed in (1, 2)]
+    one, other = (load(folder)["layer1.0.conv1.weight"] for folder in runs)
+    assert (one - other).abs().max() > 0.01
+    return runs
 
 
 def test_weights_are_mixed_by_their_shares_and_counters_are_kept() -> None:
@@ -64,7 +69,9 @@ def test_the_mean_is_a_run_that_can_be_exported(runs: list[Path], tmp_path: Path
     )
     assert bundle == load_bundle(tmp_path / "bundle")
     told = json.loads((tmp_path / "bundle" / "config.json").read_text(encoding="utf-8"))
-    assert [part["epoch"] for part in told["kfer"]["training"]["averaged"]] == [1, 1]
+    assert [part["epoch"] for part in told["kfer"]["training"]["averaged"]] == [
+        torch.load(folder / "best.pt", weights_only=True)["epoch"] for folder in runs
+    ]
 
 
 def test_a_bundle_stands_for_the_run_that_it_came_of(runs: list[Path], tmp_path: Path) -> None:
@@ -82,6 +89,38 @@ def test_a_bundle_stands_for_the_run_that_it_came_of(runs: list[Path], tmp_path:
     parts = torch.load(tmp_path / "again" / "best.pt", weights_only=True)["averaged"]
     assert [part["share"] for part in parts] == [1.0, 1.0]
     assert [part["settings"]["seed"] for part in parts[1]["averaged"]] == [1, 2]
+
+
+def test_a_mean_tells_of_the_bundles_in_it(bundle: Bundle, tmp_path: Path) -> None:
+    config = average_runs([bundle.folder, bundle.folder], [1, 2], tmp_path / "mean")
+    weights = load(tmp_path / "mean")
+    for name, value in load_file(bundle.folder / WEIGHTS).items():
+        torch.testing.assert_close(weights[name], value, check_dtype=not value.is_floating_point())
+    mean = export_bundle(
+        config, tmp_path / "mean" / "best.pt", build_faces(3, seed=1), tmp_path / "bundle"
+    )
+    assert find_ancestors(read_training(mean)) == {bundle.name: "patterns in noise"}
+
+
+def test_what_is_averaged_is_never_written_over(runs: list[Path], bundle: Bundle) -> None:
+    for out in (runs[1], bundle.folder):
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        with pytest.raises(ConfigError, match="is one of the runs, or a bundle, and would be"):
+            average_runs(runs, [1, 1], out)
+        after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert after == before
+
+
+def test_runs_with_other_labels_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    """Both have 15 outputs, of other labels in the same places."""
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    settings = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    settings["heads"] = ["aihub7:label", "ferplus8:votes"]
+    (other / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    state = torch.load(other / "best.pt", weights_only=True)
+    torch.save({**state, "config": state["config"] | settings}, other / "best.pt")
+    with pytest.raises(ConfigError, match=r"its heads are aihub7:label, .*only runs with the same"):
+        average_runs([runs[0], other], [1, 1], tmp_path / "mean")
 
 
 def test_a_bundle_that_tells_nothing_of_its_training_is_no_part(

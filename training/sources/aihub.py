@@ -144,10 +144,16 @@ def _cut_out(cells: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return boxes, np.zeros(len(cells), dtype=bool)
     comma, colon = r"\s*,\s*", r"\s*:\s*"
     box = comma.join(rf'""?{key}""?{colon}(?P<{key}>-?[0-9]+(?:\.[0-9]+)?)' for key in order)
-    # The box alone in its array, with its name or without.
-    array = rf'(?:\{{\s*""?boxes""?{colon})?\[\s*\{{\s*{box}\s*\}}\s*\]\s*\}}?'
-    found = pc.extract_regex(cells, rf"""^['"]?\s*{array}\s*['"]?$""")
-    known = pc.is_valid(found).to_numpy(zero_copy_only=False)
+    # The box alone in its array, with its name or without, in quotes or without.
+    array = rf'(?P<name>\{{\s*""?boxes""?{colon})?\[\s*\{{\s*{box}\s*\}}\s*\]\s*(?P<end>\}})?'
+    found = pc.extract_regex(cells, rf"""^(?P<open>['"]?)\s*{array}\s*(?P<close>['"]?)$""")
+    name, end, opening, closing = (
+        pc.struct_field(found, part) for part in ("name", "end", "open", "close")
+    )
+    whole = pc.and_(
+        pc.equal(pc.not_equal(name, ""), pc.not_equal(end, "")), pc.equal(opening, closing)
+    )
+    known = pc.fill_null(whole, False).to_numpy(zero_copy_only=False)
     for column, corner in enumerate(_CORNERS):
         values = pc.cast(pc.struct_field(found, corner), pa.float64())
         boxes[:, column] = values.to_numpy(zero_copy_only=False)
