@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from PIL import Image
@@ -15,6 +16,8 @@ from kfer.labels import Taxonomy
 from kfer.predictions import Prediction
 
 BATCH = 16
+BRIGHT = 200  # grey level, of 255, that the brightest hundredth of a crop is brought to
+MOST_GAIN = 4.0  # two stops; beyond that there is more noise than face
 
 
 def build_transform(pretrained_cfg: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
@@ -22,7 +25,21 @@ def build_transform(pretrained_cfg: Mapping[str, Any]) -> Callable[[Image.Image]
     transform: Callable[[Image.Image], Tensor] = create_transform(
         **{key: pretrained_cfg[key] for key in PREPROCESSING}, is_training=False
     )
-    return transform
+    return lambda crop: transform(brighten(crop))
+
+
+def brighten(crop: Image.Image) -> Image.Image:
+    """A dark crop as a camera would have exposed it; any other as it is.
+
+    Faces that networks learn from are well lit: only in one of five of FER2013's is the brightest
+    hundredth darker than ``BRIGHT``. Colours keep their proportions.
+    """
+    brightest = float(np.percentile(np.asarray(crop.convert("L")), 99))
+    if brightest >= BRIGHT:
+        return crop
+    gain = min(BRIGHT / max(brightest, 1.0), MOST_GAIN)
+    levels = [min(round(level * gain), 255) for level in range(256)]
+    return crop.point(levels * len(crop.getbands()))
 
 
 def load_network(bundle: Bundle) -> nn.Module:

@@ -281,6 +281,7 @@ import timm
 model = timm.create_model("local-dir:models/{bundle.name}", pretrained=True).eval()
 ```
 
+Dark crops are brightened first (`kfer.classifier.brighten`).
 Logits {logits}; divide by the head's temperature
 (`config.json`, key `kfer`) and take the softmax within a head. `python -m kfer predict PHOTO` does
 all of it.

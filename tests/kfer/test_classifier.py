@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from kfer.bundle import Head, load_bundle
-from kfer.classifier import BATCH, Classifier, build_transform
+from kfer.classifier import BATCH, BRIGHT, MOST_GAIN, Classifier, brighten, build_transform
 from kfer.errors import TaxonomyError
 from kfer.labels import get_taxonomy
 from kfer.predictions import Prediction
@@ -160,9 +160,28 @@ def test_weights_in_half_precision_are_read_in_full(tiny_bundle: Path, tmp_path:
 
 def test_the_transform_makes_the_tensor_that_the_bundle_describes() -> None:
     transform = build_transform(PREPROCESSING)
-    tensor = transform(Image.new("L", (24, 24), 191))
+    tensor = transform(Image.new("L", (24, 24), 221))
     assert tensor.shape == (1, 32, 32)
-    assert tensor.numpy() == pytest.approx((191 / 255 - 0.5) / 0.25, abs=1e-6)
+    assert tensor.numpy() == pytest.approx((221 / 255 - 0.5) / 0.25, abs=1e-6)
+
+
+def test_a_dark_crop_is_brightened_and_a_bright_one_is_left_alone() -> None:
+    ramp = np.tile(np.linspace(0, 240, 100, dtype=np.uint8), (100, 1))
+    bright = Image.fromarray(ramp)
+    assert brighten(bright) is bright
+    dark = np.asarray(brighten(Image.fromarray((ramp * 0.4).astype(np.uint8))), dtype=float)
+    assert np.percentile(dark, 99) == pytest.approx(BRIGHT, abs=1)
+    # Every level in proportion, to the steps that darkness has left.
+    assert np.abs(dark - ramp * (BRIGHT / np.percentile(ramp, 99))).max() < 5
+    night = brighten(Image.new("L", (48, 48), 3))
+    assert night.getextrema() == (3 * MOST_GAIN, 3 * MOST_GAIN)  # not a white face
+
+
+def test_brightening_keeps_the_proportions_of_colours() -> None:
+    crop = Image.new("RGB", (8, 8), (80, 60, 40))
+    red, green, blue = brighten(crop).getpixel((0, 0))
+    assert (green / red, blue / red) == pytest.approx((0.75, 0.5), abs=0.01)
+    assert brighten(crop).convert("L").getpixel((0, 0)) == pytest.approx(BRIGHT, abs=1)
 
 
 def test_several_threads_read_the_same(classifier: Classifier) -> None:
