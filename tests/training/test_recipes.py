@@ -14,8 +14,8 @@ import typer
 
 from kfer.bundle import CARD, load_bundle
 from tests.commands import call
-from tests.training.synthetic import build_faces, write_fer2013
-from training import download
+from tests.training.synthetic import NETWORK, build_faces, write_fer2013
+from training import download, recipe
 from training.cli import app
 from training.config import TrainConfig
 from training.dataset import FaceSet, Labels
@@ -23,6 +23,7 @@ from training.errors import ConfigError
 from training.export import compute_logits, export_bundle
 from training.history import Epoch
 from training.loop import Teach, train
+from training.origin import read_training
 from training.recipe import list_recipes, load_recipe, read_recipe
 from training.sources.aihub import TSV_COLUMNS
 
@@ -255,3 +256,30 @@ def test_one_command_runs_all_steps_and_again_what_is_left(tmp_path: Path) -> No
     without = call("training", "reproduce", "kfer-lite", cwd=tmp_path)
     assert without.returncode == 2
     assert "kfer-lite: has no steps; `train --recipe kfer-lite`" in without.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_way_to_the_bundled_model_can_be_walked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its generations, with a small network, one epoch each and no weights from the Hub."""
+
+    def shrink(name: str) -> TrainConfig:
+        return replace(
+            load_recipe(name), architecture="resnet18", model_args=NETWORK, pretrained=False,
+            input_size=32, batch_size=8, epochs=1, warmup_epochs=0, early_epochs=0, plain_epochs=0,
+        )  # fmt: skip
+
+    monkeypatch.setattr(recipe, "load_recipe", shrink)
+    data = write_fer2013(tmp_path, {"train": 3, "test": 2})
+    data.votes.rename(tmp_path / "ferplus_votes.csv")
+    data.exclude.rename(tmp_path / "exclude_from_training.csv")
+    done = call("training", "reproduce", "kfer-default", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "runs" / "kfer-default" / "bundle" / CARD).read_text(encoding="utf-8")
+    assert "FER2013, 7 classes (head `fer7`)" in card
+    told = read_training(load_bundle(tmp_path / "runs" / "kfer-default" / "bundle"))
+    assert [part["share"] for part in told["averaged"]] == [0.75, 0.25]
+    mean, last = told["averaged"]
+    assert [part["share"] for part in mean["averaged"]] == [0.65, 0.35]
+    assert [len(part["origin"]["teachers"]) for part in (*mean["averaged"], last)] == [1, 2, 1]
