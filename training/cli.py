@@ -1,7 +1,7 @@
 """``python -m training COMMAND``: from labelled photos to a model bundle.
 
-    python -m training train --recipe kfer-default --data fer2013 --votes ferplus_votes.csv \\
-        --exclude exclude_from_training.csv --out runs/kfer-default
+    python -m training train --recipe kfer-teacher --data fer2013 --votes ferplus_votes.csv \\
+        --exclude exclude_from_training.csv --out runs/kfer-teacher
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
