@@ -64,13 +64,11 @@ class SyntheticData:
 
 
 def draw_face(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(48, 48) grey: stripes across or down, coarse or fine, chessboards, coarse or fine, rings."""
+    """(48, 48) grey: stripes across or down, coarse or fine, and three chessboards."""
     wave = {
         period: np.sign(np.sin(2 * np.pi * (np.arange(48) + 0.5) / period)) for period in (8, 24)
     }
     across, down = np.ones((1, 48)), np.ones((48, 1))
-    places = np.arange(48) - 23.5
-    rings = np.sign(np.sin(np.pi * np.hypot(places[:, None], places) / 6))
     pattern = [
         wave[24][:, None] * across,
         wave[8][:, None] * across,
@@ -78,7 +76,7 @@ def draw_face(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         wave[8] * down,
         wave[24][:, None] * wave[24],
         wave[8][:, None] * wave[8],
-        rings,
+        wave[24][:, None] * wave[8],
     ][label]
     face = 128 + rng.uniform(50, 80) * pattern + rng.normal(0, 15, (48, 48))
     return np.clip(face, 0, 255).astype(np.uint8)
