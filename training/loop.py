@@ -234,6 +234,7 @@ class Run:
     ) -> float:
         """Mean loss of the epoch. Raises DivergedError when it, or a weight, is not a number."""
         config = self.config.at_epoch(epoch)
+        unspoilt = config.unspoilt
         seed = config.seed * 100_003 + epoch
         draws = Draws(torch.Generator().manual_seed(seed), self.processes)
         # Dropout takes no generator, and no two processes may drop the same.
@@ -255,9 +256,9 @@ class Run:
             images, wanted = _show(faces, labels, config, draws)
             if self.teachers:
                 seen = images
-                if config.unspoilt != config:
+                if unspoilt != config:
                     draws.generator.set_state(beginning)
-                    seen, _ = _show(faces, labels, config.unspoilt, draws)
+                    seen, _ = _show(faces, labels, unspoilt, draws)
                 wanted = blend(wanted, self.teachers(seen), config.distillation)
             rate = self.rate(epoch + (step + 1) / self.steps_per_epoch)
             for group in self.optimizer.param_groups:

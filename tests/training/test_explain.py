@@ -23,7 +23,6 @@ from training.action_units import (
     merge_openface,
     read_units,
 )
-from training.cli import app
 from training.errors import DataError
 from training.explain_au import (
     contribute,
@@ -238,7 +237,7 @@ def test_what_is_excluded_is_not_explained(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["explain", "--manifest", tmp_path / "manifest.csv", "--units", STIMULI]
     command += ["--exclude", tmp_path / "나쁨.csv", "--out", out]
-    app([str(each) for each in command], standalone_mode=False)
+    assert call("training", *command).returncode == 0
     explained = pd.read_csv(out / "contributions.csv")["path"]
     assert explained.tolist() == table["path"].drop(left_out.index).tolist()
     assert load_surrogate(out / EXPLANATION).pictures == len(table) - 2
