@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 APP_READY := $(VENV)/.app-ready
 TEST_READY := $(VENV)/.test-ready
+# A file's tests stay together, so that it starts its server or browser once. One thread each:
+# workers that all ask for every core slow each other down.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 INSTALL := $(BIN)/pip install --disable-pip-version-check -r
 
 # Type-checked: those of our packages that exist, and the app.
@@ -22,17 +25,15 @@ help:
 app: $(APP_READY)
 	exec $(BIN)/python app.py
 
-# A file's tests stay together, so that it starts its server or browser once. One thread each:
-# two workers that both ask for every core slow each other down.
 test: $(TEST_READY)
 	bash tests/setup.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 check: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(TYPED)
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 # pip comes last into a new environment: where it is missing, making one was interrupted.
 $(BIN)/pip:

@@ -126,10 +126,3 @@ def compute_brier(truth: ArrayLike, probabilities: ArrayLike) -> float:
     rows = np.asarray(probabilities, dtype=np.float64)
     hits = np.eye(rows.shape[1])[np.asarray(truth)]
     return float(((rows - hits) ** 2).sum(axis=1).mean())
-
-
-def compute_log_loss(truth: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean negative log probability of the truth, in nats."""
-    rows = np.asarray(probabilities, dtype=np.float64)
-    chosen = rows[np.arange(len(rows)), np.asarray(truth)]
-    return float(-np.log(np.clip(chosen, 1e-12, None)).mean())

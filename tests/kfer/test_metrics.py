@@ -12,7 +12,6 @@ from kfer.metrics import (
     compute_class_figures,
     compute_confusion,
     compute_ece,
-    compute_log_loss,
     compute_reliability,
     estimate_accuracy,
 )
@@ -176,13 +175,3 @@ def test_brier_does_and_ece_does_not_see_the_order_of_the_others() -> None:
     near, far = [[0.5, 0.4, 0.1]], [[0.5, 0.1, 0.4]]
     assert compute_ece(truth, near) == compute_ece(truth, far)
     assert compute_brier(truth, near) < compute_brier(truth, far)
-
-
-def test_log_loss_is_in_nats() -> None:
-    probabilities = [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]
-    by_hand = -(math.log(0.25) + math.log(0.7)) / 2
-    assert compute_log_loss([1, 2], probabilities) == pytest.approx(by_hand, abs=EXACT)
-
-
-def test_log_loss_of_a_truth_that_was_ruled_out_stays_finite() -> None:
-    assert compute_log_loss([1], [[1.0, 0.0]]) == pytest.approx(-math.log(1e-12))
