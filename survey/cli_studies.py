@@ -83,9 +83,8 @@ def close_study(name: Name) -> None:
     from survey.database import transaction
 
     with Errors(), transaction(open_engine()) as session:
-        study = studies.get_study(session, name)
-        studies.close_study(session, study, now())
-        typer.echo(f"{name}: version {study.version} is closed.")
+        for version in studies.close_study(session, name, now()):
+            typer.echo(f"{name}: version {version} is closed.")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """People and models on one study: what is read, what filters leave, and what may be shown of it.
 
 Without the researcher's token nothing is shown that tells about fewer than five people: neither
-those who are left nor those whom a filter takes away.
+those who are left nor those who stand between what is shown now and what another filter shows.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -34,6 +34,7 @@ from survey.statistics.summary import Summary, summarize
 from survey.statistics.table import AnswerTable, align_models, build_table
 
 ENOUGH_PEOPLE = 5
+DAY = "day"  # beside the quality rules: what ``since`` and ``until`` filter by
 
 
 class Withheld(StrEnum):
@@ -43,8 +44,8 @@ class Withheld(StrEnum):
     no_images = "No image is left by these filters."
     few_people = f"Figures of fewer than {ENOUGH_PEOPLE} people would tell about single persons."
     set_apart = (
-        f"These filters set apart fewer than {ENOUGH_PEOPLE} people: the difference would tell "
-        "about single persons."
+        f"Filters like these can set apart fewer than {ENOUGH_PEOPLE} people: the difference would "
+        "tell about single persons."
     )
 
 
@@ -187,7 +188,7 @@ def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = Fals
     dropped = _mark_people(data, filters)
     kept = ~np.any(list(dropped.values()), axis=0)
     part = table.select(kept, _mark_images(table, filters))
-    reason = _find_reason(part, dropped, may_see_all=may_see_all)
+    reason = _find_reason(data, part, filters, may_see_all=may_see_all)
     private = reason in (Withheld.few_people, Withheld.set_apart)
     models = [
         model
@@ -236,18 +237,39 @@ def _mark_images(table: AnswerTable, filters: Filters) -> NDArray[np.bool_]:
 
 
 def _find_reason(
-    part: AnswerTable, dropped: Mapping[str, NDArray[np.bool_]], *, may_see_all: bool
+    data: StudyData, part: AnswerTable, filters: Filters, *, may_see_all: bool
 ) -> Withheld | None:
     """None where everything may be shown."""
     if not part.images:
         return Withheld.no_images
-    everybody = len(next(iter(dropped.values())))
-    if not everybody or (may_see_all and not part.answered.any()):
+    if not data.table.participants or (may_see_all and not part.answered.any()):
         return Withheld.no_answers
     if may_see_all:
         return None
     if len(part.participants) < ENOUGH_PEOPLE:
         return Withheld.few_people
-    # Every group that two filters in turn could set apart: dropped by one, by the other, or both.
-    groups = Counter(zip(*(mask.tolist() for mask in dropped.values()), strict=True))
-    return Withheld.set_apart if min(groups.values()) < ENOUGH_PEOPLE else None
+    used = {*filters.leave_out, *([DAY] if filters.since or filters.until else [])}
+    return None if not used or used <= find_safe_filters(data) else Withheld.set_apart
+
+
+def find_safe_filters(data: StudyData) -> frozenset[str]:
+    """Quality rules, and ``DAY``, that set no fewer than five people apart in any combination.
+
+    Each divides those who finished; a filter is safe where every group that it and the safe ones
+    before it cut out together has five people or none. What safe filters show are then sums over
+    such groups, and so is every difference of what they show.
+    """
+    columns: dict[str, Sequence[object]] = {
+        rule: [
+            any(flag.rule == rule for flag in data.flags.get(participant, ()))
+            for participant in data.table.participants
+        ]
+        for rule in RULES
+    }
+    columns[DAY] = data.days
+    safe: list[str] = []
+    for name in columns:
+        groups = Counter(zip(*(columns[each] for each in [*safe, name]), strict=True))
+        if min(groups.values()) >= ENOUGH_PEOPLE:
+            safe.append(name)
+    return frozenset(safe)

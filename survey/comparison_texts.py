@@ -45,9 +45,9 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
         "Fewer than five people: figures would tell about single persons, so none are shown.",
     ),
     "set_apart": (
-        "이 범위는 다섯 명보다 적은 사람을 따로 떼어 놓아서 보여 드리지 않아요.",
-        "These filters set fewer than five people apart: the difference would tell about single "
-        "persons, so nothing is shown.",
+        "이런 범위로는 다섯 명보다 적은 사람을 따로 떼어 볼 수 있어서 보여 드리지 않아요.",
+        "Filters like these can set fewer than five people apart: the difference would tell about "
+        "single persons, so nothing is shown.",
     ),
     "published": ("지금까지 발표된 연구", "Published so far"),
     "raters": ("한눈에 보기", "At a glance"),

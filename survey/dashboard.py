@@ -34,7 +34,7 @@ from survey.export import (
     read_image_name,
     tabulate_responses,
 )
-from survey.records import StudyRecord, pair_texts
+from survey.records import StudyRecord, pair_texts, title_models
 from survey.shared_results import SharedResults
 from survey.statistics.describe import describe_summary
 from survey.statistics.quality import RULES
@@ -202,8 +202,8 @@ def _build_page(
         "withheld": comparison.withheld and comparison.withheld.name,
         "choices": {
             "labels": dict(zip(labels.labels, words.name_labels(labels), strict=True)),
-            "models": list(data.model_names),
-            "rules": count_flagged(data),
+            "models": title_models(data.model_names),
+            "rules": count_flagged(data) if admin else dict.fromkeys(RULES),
         },
         "admin": admin,
     }
@@ -216,7 +216,7 @@ def _build_page(
     return {
         **page,
         "headline": say_headline(summary, words),
-        "models": [model.name for model in summary.models],
+        "models": {model.name: model.title for model in summary.models},
         "raters": {
             "caption": explain_raters(summary, words),
             "columns": list(raters.columns),

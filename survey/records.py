@@ -1,7 +1,8 @@
 """What travels between the survey's parts: frozen, without a database behind them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -240,6 +241,13 @@ class ModelVersion:
     @property
     def identity(self) -> str:
         return f"{self.name}@{self.revision}"
+
+
+def title_models(identities: Iterable[str]) -> dict[str, str]:
+    """How people read each: its name, with the revision where another has the same name."""
+    names = {each: each.partition("@")[0] for each in identities}
+    often = Counter(names.values())
+    return {each: name if often[name] == 1 else each for each, name in names.items()}
 
 
 def find_mapping(source: str | None, labels: Taxonomy) -> LabelMapping | None:

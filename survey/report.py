@@ -74,7 +74,7 @@ def build_report(comparison: Comparison, words: Words, now: datetime) -> str:
         figures=figures,
         raters=_to_html(tabulate_raters(summary, words)),
         raters_caption=explain_raters(summary, words),
-        images=_to_html(_name_columns(tabulate_images(summary, words), words)),
+        images=_to_html(_name_columns(summary, words)),
         words={
             "raters": words.say("한눈에 보기", "At a glance"),
             "images": words.say("이미지마다, 어려운 것부터", "Image by image, the hardest first"),
@@ -154,11 +154,13 @@ def list_methods(words: Words) -> list[str]:
             "answers (KL, bits) and Spearman's correlation.",
         ),
         words.say(
-            f"모의 연구 1,000번에서 95 % 구간은 40명이면 {_range(COVERAGE_OF_40, '–')} %, 12명이면 "
-            f"{_range(COVERAGE_OF_12, '–')} %의 경우에 참값을 담았어요.",
-            "In 1,000 simulated studies the 95 % intervals held the true value in "
-            f"{_range(COVERAGE_OF_40, ' to ')} % of cases with 40 people, in "
-            f"{_range(COVERAGE_OF_12, ' to ')} % with 12.",
+            "모의 연구 1,000번에서 맞힌 비율과 그 차이의 95 % 구간은 40명이면 "
+            f"{_range(COVERAGE_OF_40, '–')} %, 12명이면 {_range(COVERAGE_OF_12, '–')} %의 경우에 "
+            "참값을 담았어요. κ와 α의 구간은 같은 사람들이 다른 이미지를 봤을 때의 것이에요.",
+            "In 1,000 simulated studies the 95 % intervals of shares and their differences held "
+            f"the true value in {_range(COVERAGE_OF_40, ' to ')} % of cases with 40 people, in "
+            f"{_range(COVERAGE_OF_12, ' to ')} % with 12. Those of κ and α are for the same people "
+            "on other images.",
         ),
         words.say(
             "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시만 하고 빼지 않았어요.",
@@ -176,7 +178,7 @@ def _tell_versions() -> str:
     return f"KFER {__version__}; {libraries}."
 
 
-def _name_columns(images: pd.DataFrame, words: Words) -> pd.DataFrame:
+def _name_columns(summary: Summary, words: Words) -> pd.DataFrame:
     """The table of images with headings in words and values short enough to print."""
     names = {
         "image": words.say("이미지", "image"),
@@ -186,17 +188,15 @@ def _name_columns(images: pd.DataFrame, words: Words) -> pd.DataFrame:
         "people_right": words.say("맞힌 사람", "people right"),
         "entropy_bits": words.say("엇갈림 (비트)", "entropy (bits)"),
     }
+    for model in summary.models:
+        names[f"{model.name} answer"] = f"{model.title}: {words.say('답', 'answer')}"
+        names[f"{model.name} p(truth)"] = f"{model.title}: {words.say('p(정답)', 'p(truth)')}"
+    images = tabulate_images(summary, words)
     short = images.assign(
         image=[name_image(image) for image in images["image"]],
         visibility=[words.name_visibility(each) for each in images["visibility"]],
     )
-    return short.round(2).rename(columns=names).rename(columns=_shorten_model)
-
-
-def _shorten_model(column: str) -> str:
-    """ "NAME@REVISION answer" without the revision."""
-    name, _, rest = column.partition("@")
-    return f"{name} {rest.partition(' ')[2]}" if rest else column
+    return short.round(2).rename(columns=names)
 
 
 def _to_html(table: pd.DataFrame) -> str:

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from survey.records import VISIBILITIES, ModelAnswer, ResponseRecord, StudyDefinition
+from survey.records import (
+    VISIBILITIES,
+    ModelAnswer,
+    ResponseRecord,
+    StudyDefinition,
+    title_models,
+)
 
 ENOUGH_PEOPLE = 5  # from how many on averages are shown: fewer would tell about single people
 
@@ -23,22 +29,33 @@ class Part:
 
 @dataclass(frozen=True)
 class Result:
-    """``mean`` and ``percentile`` (0-100, ties counted half) are None with too few people."""
+    """``below`` and ``equal``: how many of the others, in percent, did worse or just as well.
+
+    They and ``mean`` are None with too few people. ``titles``: how people read a model's name.
+    """
 
     whole: Part
     people: int
     mean: float | None
-    percentile: float | None
+    below: float | None
+    equal: float | None
     by_label: dict[str, Part]
     by_visibility: dict[str, Part]
+    titles: dict[str, str]
     completion: str
 
     def to_json(self) -> dict[str, Any]:
         return {
             **self.whole.to_json(),
-            "people": {"n": self.people, "mean": self.mean, "percentile": self.percentile},
+            "people": {
+                "n": self.people,
+                "mean": self.mean,
+                "below": self.below,
+                "equal": self.equal,
+            },
             "by_label": {name: part.to_json() for name, part in self.by_label.items()},
             "by_visibility": {name: part.to_json() for name, part in self.by_visibility.items()},
+            "titles": self.titles,
             "completion": self.completion,
         }
 
@@ -74,12 +91,14 @@ def build_result(
     own = build_part(answers)
     enough = len(scores) >= ENOUGH_PEOPLE
     below = sum(score < own.score for score in scores)
-    ties = sum(score == own.score for score in scores)
+    equal = sum(score == own.score for score in scores) - 1
+    others = len(scores) - 1
     return Result(
         whole=own,
         people=len(scores),
         mean=sum(scores) / len(scores) if enough else None,
-        percentile=100 * (below + ties / 2) / len(scores) if enough else None,
+        below=100 * below / others if enough else None,
+        equal=100 * equal / others if enough else None,
         by_label={
             label: build_part([answer for answer in answers if answer.truth == label])
             for label in definition.labels.labels
@@ -90,5 +109,6 @@ def build_result(
             )
             for visibility in VISIBILITIES
         },
+        titles=title_models(complete),
         completion=definition.completion,
     )

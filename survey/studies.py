@@ -95,12 +95,15 @@ def get_study(session: Session, name: str, version: int | None = None) -> StudyR
 
 
 def get_current_study(session: Session) -> StudyRecord:
-    """The newest open study, the demo only where there is no other. Raises StudyError if none."""
-    query = select(Study).where(Study.closed_at.is_(None)).order_by(Study.id.desc())
+    """The newest study whose newest version is open, the demo only where there is no other.
+
+    Raises StudyError where none is open.
+    """
     newest: dict[str, StudyRecord] = {}
-    for study in session.scalars(query):
+    for study in session.scalars(select(Study).order_by(Study.version.desc())):
         newest.setdefault(study.name, to_study(study))
-    found = sorted(newest.values(), key=lambda study: (study.definition.demo, -study.id))
+    still_open = [study for study in newest.values() if study.closed_at is None]
+    found = sorted(still_open, key=lambda study: (study.definition.demo, -study.id))
     if not found:
         raise StudyError("No study is open.", "지금 열린 설문이 없어요.")
     return found[0]
@@ -112,12 +115,19 @@ def list_studies(session: Session) -> list[StudyRecord]:
     ]
 
 
-def close_study(session: Session, study: StudyRecord, now: datetime) -> None:
-    """Nobody can start or go on; answers stay. Raises StudyError when it is closed already."""
-    row = session.get_one(Study, study.id)
-    if row.closed_at is not None:
-        raise StudyError(f"The study {study.name!r} was closed on {row.closed_at:%Y-%m-%d}.")
-    row.closed_at = now
+def close_study(session: Session, name: str, now: datetime) -> list[int]:
+    """Nobody can start or go on in any version; answers stay. The versions that were open.
+
+    Raises StudyError when there is no such study, or all of it is closed already.
+    """
+    last = get_study(session, name)
+    query = select(Study).where(Study.name == name, Study.closed_at.is_(None))
+    rows = session.scalars(query.order_by(Study.version)).all()
+    if not rows:
+        raise StudyError(f"The study {name!r} was closed on {last.closed_at:%Y-%m-%d}.")
+    for row in rows:
+        row.closed_at = now
+    return [row.version for row in rows]
 
 
 def list_study_images(session: Session, study: StudyRecord, phase: str) -> list[Candidate]:

@@ -87,8 +87,11 @@ class Words:
         return f"{write(figure.value)}{unit} [{write(figure.low)}, {write(figure.high)}]"
 
     def quote_points(self, figure: Figure) -> str:
-        """A difference of shares, in percentage points."""
-        return f"{self.quote(figure).replace(' %', '')}{self.say('%p', ' points')}"
+        """A difference of shares, in percentage points; or why there is none."""
+        told = self.quote(figure)
+        if figure.value is None:
+            return told
+        return f"{told.replace(' %', '')}{self.say('%p', ' points')}"
 
     @property
     def people(self) -> str:
@@ -121,11 +124,6 @@ def attach(word: str, particles: tuple[str, str]) -> str:
 
 def tell_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def name_model(name: str) -> str:
-    """Without the revision, which the table of numbers keeps."""
-    return name.split("@")[0]
 
 
 def draw_bars(figures: Sequence[Figure]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from survey.charts.look import (
     draw_bars,
     lay_out,
     list_figures,
-    name_model,
     to_percent,
 )
 from survey.statistics.consistency import build_matrix
@@ -40,7 +39,7 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
         own = model.confusion.shares
         difference = words.say("모델 − 사람", "model − people")
         panels += [
-            (name_model(model.name), own, BLUES, 0.0),
+            (model.title, own, BLUES, 0.0),
             (difference, own - people, DIVERGING, -100.0),
         ]
     titles = [name for name, *_ in panels]
@@ -90,10 +89,10 @@ def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) 
     caption = words.say(
         f"각 줄은 그 감정의 이미지에 나온 답의 비율(%). 참여자 {n}명, 이미지 "
         f"{len(summary.table.images)}장"
-        f"{', 모델 ' + name_model(model.name) if model else ''}.",
+        f"{', 모델 ' + model.title if model else ''}.",
         f"Each row: answers to images of that emotion, in %. {n} participants, "
         f"{len(summary.table.images)} "
-        f"images{', model ' + name_model(model.name) if model else ''}.",
+        f"images{', model ' + model.title if model else ''}.",
     )
     return title, caption
 
@@ -112,7 +111,7 @@ def _find_commonest(
 def plot_consistency(summary: Summary, words: Words) -> Chart:
     """Error consistency of people with people and with each model, and of models with another."""
     models = summary.models
-    names = [words.people, *(name_model(model.name) for model in models)]
+    names = [words.people, *(model.title for model in models)]
     matrix = np.full((len(names), len(names)), np.nan)
     if models:
         right = np.array([model.answers == summary.table.truth for model in models])
@@ -134,12 +133,13 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
         f"{words.people}–{name} {words.quote(kappa, as_percent=False)}"
         for name, kappa in zip(names, figures, strict=True)
     )
+    told = words.quote(people.kappa, as_percent=False)
     title = words.say(
-        "사람들끼리 같은 이미지에서 틀리는 정도는 κ = "
-        f"{words.quote(people.kappa, as_percent=False)}이에요",
-        f"People fail on the same images as each other with κ = "
-        f"{words.quote(people.kappa, as_percent=False)}",
+        f"사람들끼리 같은 이미지에서 틀리는 정도는 κ = {told}이에요",
+        f"People fail on the same images as each other with κ = {told}",
     )
+    if people.kappa.value is None:
+        title = told
     bounds = (
         f"{people.lowest:.2f}, {people.highest:.2f}"
         if people.lowest is not None and people.highest is not None
@@ -167,7 +167,7 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
     figure = go.Figure(
         [
             go.Scatter(
-                x=difficulties, y=100 * model.of_truth, mode="markers", name=name_model(model.name),
+                x=difficulties, y=100 * model.of_truth, mode="markers", name=model.title,
                 marker={
                     "color": MODEL_SHADES[at % len(MODEL_SHADES)], "opacity": 0.7, "size": 9,
                     "symbol": MODEL_SYMBOLS[at % len(MODEL_SYMBOLS)],
@@ -186,7 +186,7 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
     figure.update_xaxes(range=[-3, 103])
     figure.update_yaxes(range=[-3, 103])
     relations = "; ".join(
-        f"{name_model(model.name)} ρ = {words.quote(model.softness.difficulty, as_percent=False)}"
+        f"{model.title} ρ = {words.quote(model.softness.difficulty, as_percent=False)}"
         for model in summary.models
     )
     title = words.say(
@@ -194,7 +194,7 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
         f"Are images that are hard for people hard for models? {relations or 'no model'}",
     )
     divergences = "; ".join(
-        f"{name_model(model.name)} {words.quote(model.softness.divergence, as_percent=False)}"
+        f"{model.title} {words.quote(model.softness.divergence, as_percent=False)}"
         for model in summary.models
     )
     caption = words.say(
@@ -233,7 +233,7 @@ def plot_reliability(summary: Summary, words: Words) -> Chart:
         figure.add_trace(
             go.Scatter(
                 x=[100 * (each.confidence or 0) for each in bins], y=to_percent(figures),
-                error_y=draw_bars(figures), mode="lines+markers", name=name_model(model.name),
+                error_y=draw_bars(figures), mode="lines+markers", name=model.title,
                 line={"color": color, "width": 2},
                 marker={"symbol": MODEL_SYMBOLS[at % len(MODEL_SYMBOLS)], "size": 9},
             )
@@ -253,7 +253,7 @@ def plot_reliability(summary: Summary, words: Words) -> Chart:
     figure.update_yaxes(range=[0, 105])
     quote_error = partial(words.quote, as_percent=False, digits=3)
     errors = "; ".join(
-        f"{name_model(model.name)} ECE {quote_error(model.calibration.ece)}, "
+        f"{model.title} ECE {quote_error(model.calibration.ece)}, "
         f"Brier {quote_error(model.calibration.brier)}"
         for model in summary.models
     )

@@ -1,7 +1,9 @@
 """Charts of how well: scores, emotions, sets, speed, crowds."""
 
 from datetime import date
+from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -16,7 +18,6 @@ from survey.charts.look import (
     draw_bars,
     lay_out,
     list_figures,
-    name_model,
     percent,
     tell_p,
     to_percent,
@@ -25,17 +26,24 @@ from survey.charts.references import FACEREVIEW, FERPLUS_RATER, REFERENCE_DASHES
 from survey.statistics.figures import Figure
 from survey.statistics.summary import Summary
 
+BINS = 20  # of the histogram of scores
 DODGE = 0.05  # between groups, in steps of the axis
 
 
 def plot_scores(summary: Summary, words: Words) -> Chart:
     """Everybody's accuracy as a histogram, models and published studies as lines."""
     people = summary.people
-    scores = [score.right.value for score in people.scores if score.right.value is not None]
+    # In the order of size, not in that of the participants, who are nobody's business.
+    scores = sorted(score.right.value for score in people.scores if score.right.value is not None)
+    # Rounded, so that 0.55 stands where 55 % does; the last bin is that of 95 to 100 %.
+    counts, edges = np.histogram(np.round(scores, 9), bins=BINS, range=(0, 1))
     figure = go.Figure(
-        go.Histogram(
-            x=[100 * score for score in scores],
-            xbins={"start": 0, "end": 105, "size": 5},
+        go.Bar(
+            x=100 * (edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=100 / BINS,
+            customdata=[f"{100 * low:.0f}–{100 * high:.0f}" for low, high in pairwise(edges)],
+            hovertemplate="%{customdata} %: %{y}",
             marker={"color": PEOPLE, "line": {"color": "white", "width": 1}},
             name=words.people,
         )
@@ -47,7 +55,7 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
         )
         figure.add_trace(  # a line of its own has no entry in the legend
             go.Scatter(
-                x=[None], y=[None], mode="lines", name=name_model(model.name),
+                x=[None], y=[None], mode="lines", name=model.title,
                 line={"color": MODEL_SHADES[at % len(MODEL_SHADES)], "width": 3},
             )
         )  # fmt: skip
@@ -73,7 +81,7 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
     numbers = pd.DataFrame(
         {
             "who": ["people"] * len(scores) + [model.name for model in summary.models],
-            "accuracy": [*sorted(scores), *(model.accuracy.value for model in summary.models)],
+            "accuracy": [*scores, *(model.accuracy.value for model in summary.models)],
         }
     )
     return Chart(
@@ -93,9 +101,9 @@ def say_headline(summary: Summary, words: Words) -> str:
     best = max(summary.models, key=lambda model: model.accuracy.value or 0)
     versus = best.versus
     return words.say(
-        f"{lead}. {name_model(best.name)} 모델은 {words.quote(best.accuracy)}, 차이는 "
+        f"{lead}. {best.title} 모델은 {words.quote(best.accuracy)}, 차이는 "
         f"{words.quote_points(versus.difference)} ({tell_p(versus.permutation.p)})예요.",
-        f"{lead}; {name_model(best.name)} in {words.quote(best.accuracy)}, a difference of "
+        f"{lead}; {best.title} in {words.quote(best.accuracy)}, a difference of "
         f"{words.quote_points(versus.difference)} ({tell_p(versus.permutation.p)}).",
     )
 
@@ -128,7 +136,7 @@ def plot_labels(summary: Summary, words: Words) -> Chart:
     groups += [
         (
             model.name,
-            name_model(model.name),
+            model.title,
             MODEL_SHADES[at % len(MODEL_SHADES)],
             list(model.by_label.values()),
         )
@@ -195,7 +203,7 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
     groups = [("people", words.people, PEOPLE, "circle", summary.people.by_visibility)]
     groups += [
         (
-            model.name, name_model(model.name), MODEL_SHADES[at % len(MODEL_SHADES)],
+            model.name, model.title, MODEL_SHADES[at % len(MODEL_SHADES)],
             MODEL_SYMBOLS[at % len(MODEL_SYMBOLS)], model.by_visibility,
         )
         for at, model in enumerate(summary.models)
@@ -215,9 +223,7 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
     figure.update_yaxes(range=[0, 105])
     figure.update_xaxes(range=[-0.4, 1.4], tickvals=[0, 1], ticktext=places)
     title = _tell_gap(summary.people.gap, words)
-    beyond = "; ".join(
-        f"{name_model(model.name)} {words.quote_points(model.gap)}" for model in summary.models
-    )
+    beyond = "; ".join(f"{model.title} {words.quote_points(model.gap)}" for model in summary.models)
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명이 공개와 비공개 이미지에서 맞힌 비율과 95 % 구간. "
         "모델의 차이에서 사람의 차이를 뺀 값: "
@@ -309,7 +315,7 @@ def plot_crowds(summary: Summary, words: Words) -> Chart:
         figure.add_trace(
             go.Scatter(
                 x=[people.crowd_sizes[0], people.crowd_sizes[-1]],
-                y=to_percent([model.accuracy] * 2), mode="lines", name=name_model(model.name),
+                y=to_percent([model.accuracy] * 2), mode="lines", name=model.title,
                 line={"color": color, "width": 3},
             )
         )  # fmt: skip

@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from survey.charts.look import Words, name_model, percent, tell_p
+from survey.charts.look import Words, percent, tell_p
 from survey.records import find_mapping
 from survey.statistics.confusion import Confusion, compute_balanced_accuracy, compute_macro_f1
 from survey.statistics.summary import ModelSummary, Summary
 
 NONE = "–"
 FEW_PEOPLE = 20
-# Of the 95 % intervals of all figures: tests/survey/statistics/test_coverage.py prints them.
+# How often, in %, the 95 % intervals of people's mean, of a model's difference from it and of both
+# gaps between public and private hold the truth: tests/survey/statistics/test_coverage.py says it.
 COVERAGE_OF_12 = (93.4, 97.1)
 COVERAGE_OF_40 = (93.6, 96.2)
 
@@ -35,7 +36,7 @@ def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
     ]
     rows += [
         {
-            **_name(name_model(model.name), words),
+            **_name(model.title, words),
             **_tell_accuracy(words.quote(model.accuracy), model.confusion, words),
             **_compare(model, words),
             "κ": words.quote(model.consistency.kappa, as_percent=False),
@@ -86,21 +87,22 @@ def explain_raters(summary: Summary, words: Words) -> str:
     caption = words.say(
         f"참여자 {n}명, 이미지 {images}장. 대괄호는 95 % 구간이에요. “모르겠어요”는 틀린 답으로 "
         f"셌고, 빼고 세면 사람은 {unsure}를 맞혔어요. κ는 사람들과의 오류 일관성(Geirhos 2020), "
-        "α는 Krippendorff의 값으로, 모델의 줄에서는 모델을 한 사람으로 더했을 때의 값이에요.",
+        "α는 Krippendorff의 값으로, 모델의 줄에서는 모델을 한 사람으로 더했을 때의 값이에요. κ와 "
+        "α의 구간은 같은 사람들이 다른 이미지를 봤을 때의 것이에요.",
         f"{n} participants, {images} images; 95 % intervals in brackets. “Cannot tell” counts as "
         f"wrong; without those answers people are right in {unsure}. κ is error consistency with "
         "people (Geirhos 2020), α is Krippendorff's; in a model's row, with the model as one more "
-        "rater.",
+        "rater. Intervals of κ and α are for the same people on other images.",
     )
     mappings = _explain_mappings(summary, words)
     if n >= FEW_PEOPLE:
         return " ".join([caption, *mappings])
     low, high = COVERAGE_OF_12
     few = words.say(
-        f"사람이 적어서 구간이 조금 어긋날 수 있어요: 12명의 모의 연구 1,000번에서 95 % 구간은 "
-        f"{low}–{high} %의 경우에 참값을 담았어요.",
+        "사람이 적어서 구간이 조금 어긋날 수 있어요: 12명의 모의 연구 1,000번에서 맞힌 비율과 그 "
+        f"차이의 95 % 구간은 {low}–{high} %의 경우에 참값을 담았어요.",
         "With so few people intervals are a little off: in 1,000 simulated studies of 12 people "
-        f"they held the true value in {low} to {high} % of cases.",
+        f"those of shares and their differences held the true value in {low} to {high} % of cases.",
     )
     return " ".join([caption, few, *mappings])
 
@@ -113,7 +115,7 @@ def _explain_mappings(summary: Summary, words: Words) -> list[str]:
         mapping = find_mapping(model.source, labels)
         if mapping is None:
             continue
-        name, source = name_model(model.name), mapping.source
+        name, source = model.title, mapping.source
         theirs, ours = (
             dict(zip(each.labels, words.name_labels(each), strict=True))
             for each in (source, labels)

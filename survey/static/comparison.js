@@ -166,11 +166,11 @@
       ));
       const { labels, models, rules } = page.choices;
       addChoices(top, "labels", Object.entries(labels), true);
-      if (models.length) {
-        addChoices(top, "models", models.map((name) => [name, name.split("@")[0]]), true);
+      if (Object.keys(models).length) {
+        addChoices(top, "models", Object.entries(models), true);
       }
       addChoices(top, "leave_out", Object.entries(rules).map(([rule, count]) => (
-        [rule, texts[`rule_${rule}`].map((text) => `${text} (${count})`)]
+        [rule, texts[`rule_${rule}`].map((text) => (count === null ? text : `${text} (${count})`))]
       )), false);
       addDay(top, "since");
       addDay(top, "until");
@@ -336,10 +336,10 @@
       const heading = say(make("h3", "", section), "images");
       heading.id = "kfer-images";
       say(make("p", "", section), "images_hint");
-      const models = page.models;
+      const models = Object.entries(page.models);
       const columns = [
         texts.image, texts.truth, texts.set, texts.answers, texts.people_right, texts.entropy,
-        ...models.map((model) => texts.model_says.map((text) => `${model.split("@")[0]}: ${text}`)),
+        ...models.map(([, title]) => texts.model_says.map((text) => `${title}: ${text}`)),
       ];
       const describe = (row) => [
         nameImage(row, page),
@@ -348,7 +348,7 @@
         row.answers,
         share(row.people_right),
         row.entropy_bits === null ? "–" : row.entropy_bits.toFixed(2),
-        ...models.map((model) => `${row[`${model} answer`]} ${share(row[`${model} p(truth)`])}`),
+        ...models.map(([name]) => `${row[`${name} answer`]} ${share(row[`${name} p(truth)`])}`),
       ];
       const show = (some) => {
         const frame = addTable(section, columns, some.map(describe), "kfer-images");

@@ -12,16 +12,16 @@
       make("b", "", row).textContent = Number.isInteger(score) ? score : score.toFixed(1);
     }
 
-    function addParts(page, heading, parts, name) {
+    function addParts(page, heading, parts, titles, name) {
       const title = make("h3", "", page);
       title.id = `kfer-${heading}`;
       say(title, heading);
       const table = make("table", "kfer-parts", page);
       table.setAttribute("aria-labelledby", title.id);
-      const models = Object.keys(Object.values(parts)[0].models);
+      const models = Object.keys(titles);
       const head = make("tr", "", make("thead", "", table));
       make("td", "", head);
-      const columns = [texts.you, ...models.map((model) => model.split("@")[0])];
+      const columns = [texts.you, ...Object.values(titles)];
       for (const column of columns) {
         const cell = make("th", "", head);
         cell.scope = "col";
@@ -51,16 +51,18 @@
       const list = make("ul", "kfer-scale", page);
       addScore(list, texts.you, result.score, result.total, "you");
       for (const [name, score] of Object.entries(result.models)) {
-        addScore(list, name.split("@")[0], score, result.total, "model");
+        addScore(list, result.titles[name], score, result.total, "model");
       }
       if (result.people.mean === null) say(make("p", "kfer-hint", page), "people_later");
       else {
         addScore(list, texts.people, result.people.mean, result.total, "people");
-        const share = Math.round(result.people.percentile);
-        both(make("p", "kfer-hint", page), texts.percentile.map((text) => `${text}: ${share} %`));
+        for (const part of ["below", "equal"]) {
+          const share = Math.round(result.people[part]);
+          both(make("p", "kfer-hint", page), texts[part].map((text) => `${text}: ${share} %`));
+        }
       }
-      addParts(page, "by_label", result.by_label, (label) => study.labels[label]);
-      addParts(page, "by_set", result.by_visibility, (name) => texts[`set_${name}`]);
+      addParts(page, "by_label", result.by_label, result.titles, (label) => study.labels[label]);
+      addParts(page, "by_set", result.by_visibility, result.titles, (name) => texts[`set_${name}`]);
       if (result.completion) addCompletion(page, result.completion);
     }
 

@@ -1,6 +1,6 @@
 """What is taken for what, and the figures that follow from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,10 @@ from survey.statistics.table import AnswerTable
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """Of one emotion. ``recall`` is the share of its images seen as such, after Wilson."""
+    """Of one emotion. ``recall`` is the share of its images seen as such.
+
+    It has Wilson's interval where answers are independent: a model's, one to each image.
+    """
 
     label: str
     precision: float | None
@@ -21,10 +24,14 @@ class LabelFigures:
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """``counts`` (K, K + 1): rows are the truth, columns the answers, "cannot tell" the last."""
+    """``counts`` (K, K + 1): rows are the truth, columns the answers, "cannot tell" the last.
+
+    ``independent``: no two answers are of the same person or to the same image.
+    """
 
     labels: tuple[str, ...]
     counts: NDArray[np.int64]
+    independent: bool
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -36,20 +43,21 @@ class Confusion:
         """As if nobody had been offered it: the accuracies "when told"."""
         counts = self.counts.copy()
         counts[:, -1] = 0
-        return Confusion(self.labels, counts)
+        return replace(self, counts=counts)
 
 
 def confuse_people(table: AnswerTable) -> Confusion:
     """All answers of all people."""
     onehot = np.eye(table.cannot_tell, dtype=np.int64)[table.truth]
-    return Confusion(table.labels.labels, onehot.T @ table.counts)
+    return Confusion(table.labels.labels, onehot.T @ table.counts, independent=False)
 
 
 def confuse_model(table: AnswerTable, answers: NDArray[np.int16]) -> Confusion:
     width = table.cannot_tell + 1
     cells = table.truth.astype(np.int64) * width + answers
     counts = np.bincount(cells, minlength=table.cannot_tell * width)
-    return Confusion(table.labels.labels, counts.reshape(table.cannot_tell, width))
+    shaped = counts.reshape(table.cannot_tell, width)
+    return Confusion(table.labels.labels, shaped, independent=True)
 
 
 def compute_label_figures(confusion: Confusion) -> list[LabelFigures]:
@@ -57,6 +65,9 @@ def compute_label_figures(confusion: Confusion) -> list[LabelFigures]:
     square = confusion.counts[:, :-1]
     hits = np.diag(square)
     truths, answered = confusion.counts.sum(axis=1), square.sum(axis=0)
+    recalls = estimate_shares(hits, truths)
+    if not confusion.independent:
+        recalls = [replace(recall, low=None, high=None) for recall in recalls]
     return [
         LabelFigures(
             label,
@@ -65,7 +76,7 @@ def compute_label_figures(confusion: Confusion) -> list[LabelFigures]:
             float(2 * hit / (said + there)) if said + there else None,
         )
         for label, hit, said, there, recall in zip(
-            confusion.labels, hits, answered, truths, estimate_shares(hits, truths), strict=True
+            confusion.labels, hits, answered, truths, recalls, strict=True
         )
     ]
 

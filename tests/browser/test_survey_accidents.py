@@ -174,5 +174,5 @@ def test_a_panel_gets_its_people_back(
         }
     finally:
         with transaction(engine) as session:
-            studies.close_study(session, study, NOW)  # the demo is on again for other tests
+            studies.close_study(session, study.name, NOW)  # the demo is on again for other tests
         engine.dispose()

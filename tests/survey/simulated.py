@@ -16,7 +16,7 @@ def simulate(engine: Engine, study: str, accuracies: Sequence[float], seed: int 
     rng = random.Random(seed)
     scores = []
     for index, accuracy in enumerate(accuracies):
-        now = NOW + timedelta(hours=7 * index)
+        now = NOW + timedelta(days=index // 6)
         code, step = participation.start(engine, study, True, "ko", {}, now)
         score = 0
         while step.trial is not None:

@@ -81,10 +81,14 @@ def test_from_folders_to_a_study_that_can_be_taken_part_in_and_closed(data: Path
     assert {image.stratum for image in main} == {
         (visibility, label) for visibility in ("public", "private") for label in LABELS
     }
-    assert call("studies", "close", "mine").output == "mine: version 2 is closed.\n"
+    closed = call("studies", "close", "mine").output
+    assert closed == "mine: version 1 is closed.\nmine: version 2 is closed.\n"
     listed = call("studies", "list").output.splitlines()
-    assert listed[0] == "mine\tversion 1\tkorean5\t10 images\topen\t0 finished"
-    assert re.fullmatch(r"mine\tversion 2\t.*\tclosed \d{4}-\d\d-\d\d\t0 finished", listed[1])
+    for version, line in enumerate(listed[:2], start=1):
+        pattern = rf"mine\tversion {version}\tkorean5\t10 images\tclosed [-\d]{{10}}\t0 finished"
+        assert re.fullmatch(pattern, line)
+    again = call("studies", "close", "mine")
+    assert (again.exit_code, "was closed on" in again.output) == (1, True)
     assert call("withdraw", code).output == "14 rows deleted.\n"
     assert call("withdraw", code).exit_code == 1
     engine.dispose()

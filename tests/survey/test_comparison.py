@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from survey.records import (
     StudyRecord,
 )
 from survey.statistics.describe import describe_summary
+from survey.statistics.quality import RULES
 from tests.survey.conftest import NOW
 from tests.survey.samples import LABELS, SMALL, add_study
 
@@ -144,15 +146,64 @@ def test_few_people_are_not_told_about(
     assert whole.withheld is None
 
 
-def test_two_filters_together_single_nobody_out_either() -> None:
-    # 12 a day, 6 of the first day are flagged: fine. Of another day's 12, 3 are: not with dates.
+def flag(*people: int, rule: str = "too_fast") -> dict[int, list[FlagRecord]]:
+    return {person: [FlagRecord(rule, "")] for person in people}
+
+
+def test_filters_that_are_safe_alone_are_not_shown_where_they_are_not_together() -> None:
+    # 12 a day, 6 of the first day are flagged: fine. Of another day's 12, 3 are: then days cut
+    # groups of three out of the flagged ones, and are not shown even by themselves.
     day = FIRST_DAY.date()
-    data = build_data(24, flagged=6, per_day=12)
     both = Filters(leave_out=("too_fast",), since=day, until=day)
-    assert compare_study(data, both).summary is not None
-    few = replace(data, flags={p: [FlagRecord("too_fast", "")] for p in (0, 1, 2, 12, 13, 14)})
-    assert compare_study(few, Filters(leave_out=("too_fast",))).summary is not None
+    alone = Filters(leave_out=("too_fast",)), Filters(until=day)
+    data = build_data(24, flagged=6, per_day=12)
+    assert all(compare_study(data, filters).summary for filters in (both, *alone))
+    few = replace(data, flags=flag(0, 1, 2, 12, 13, 14))
+    assert compare_study(few, alone[0]).summary is not None
+    assert compare_study(few, alone[1]).withheld is Withheld.set_apart
     assert compare_study(few, both).withheld is Withheld.set_apart
+
+
+def test_days_in_turn_single_nobody_out() -> None:
+    # Each query leaves 15 people or more and takes out 5 or more: but they differ by one person.
+    data = build_data(25, per_day=1)
+    for days in (5, 6, 7):
+        found = compare_study(data, Filters(since=FIRST_DAY.date() + timedelta(days)))
+        assert found.withheld is Withheld.set_apart
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_two_answers_of_the_page_differ_by_fewer_than_five(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    people = int(rng.integers(10, 60))
+    data = build_data(people, per_day=int(rng.integers(5, 30)))
+    flags = {
+        person: [FlagRecord(rule, "") for rule in RULES[:3] if rng.random() < 0.3]
+        for person in range(people)
+    }
+    data = replace(data, flags=flags if seed % 3 else flag(*range(seed)))
+    days = [None, *sorted(set(data.days))]
+    queries = [
+        Filters(leave_out=rules, since=since, until=until)
+        for count in range(4)
+        for rules in combinations(RULES[:3], count)
+        for since in days
+        for until in days
+    ]
+    shown = {
+        frozenset(
+            person
+            for person, day in enumerate(data.days)
+            if (query.since is None or day >= query.since)
+            and (query.until is None or day <= query.until)
+            and not any(each.rule in query.leave_out for each in data.flags.get(person, ()))
+        )
+        for query in queries
+        if compare_study(data, query).summary is not None
+    }
+    assert frozenset(range(people)) in shown
+    for one, other in permutations(shown, 2):
+        assert len(one - other) not in range(1, 5)
 
 
 def test_a_study_without_answers_says_so() -> None:

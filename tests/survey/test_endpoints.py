@@ -215,9 +215,7 @@ def test_after_withdrawal_and_closing_nothing_is_shown(
     endpoints.withdraw(gone["code"])
     assert client.get(gone["trial"]["image_url"]).status_code == 404
     with transaction(engine) as session:
-        study = studies.find_study(session, "small")
-        assert study is not None
-        studies.close_study(session, study, NOW)
+        studies.close_study(session, "small", NOW)
     assert client.get(open_["trial"]["image_url"]).status_code == 403
 
 

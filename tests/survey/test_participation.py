@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 from survey import participation, studies
 from survey.database import transaction
 from survey.errors import ParticipationError, StudyError
-from survey.models import Base, Participant, Participation, Response, Trial
+from survey.models import Base, Participant, Participation, Response, Study, Trial
 from survey.participation import Step, build_response, hash_code, make_code
 from survey.records import CANNOT_TELL
 from tests.survey.conftest import NOW
@@ -260,9 +260,7 @@ def test_a_study_that_is_not_there_or_closed_cannot_be_taken_part_in(study_engin
     code, step = start(study_engine)
     after = answer(study_engine, code, step)
     with transaction(study_engine) as session:
-        study = studies.find_study(session, "small")
-        assert study is not None
-        studies.close_study(session, study, NOW)
+        studies.close_study(session, "small", NOW)
     with pytest.raises(StudyError, match="is closed"):
         start(study_engine)
     with pytest.raises(StudyError, match="is closed; answers given before are kept"):
@@ -282,9 +280,21 @@ def test_a_new_version_leaves_old_participations_alone(study_engine: Engine) -> 
         }
         new = studies.add_study(session, "small", SMALL, ids, NOW)
     assert (old.version, new.version) == (1, 2)
-    assert answer(study_engine, code, step).participation.study == old
+    after = answer(study_engine, code, step)
+    assert after.participation.study == old
     assert start(study_engine)[1].participation.study == new
     assert old.definition.consent == TEXTS
+    # Only the newest version counts as open, be an older one left so.
+    with transaction(study_engine) as session:
+        assert studies.get_current_study(session) == new
+        session.get_one(Study, new.id).closed_at = NOW
+        with pytest.raises(StudyError, match="No study is open"):
+            studies.get_current_study(session)
+        assert studies.close_study(session, "small", NOW) == [1]
+        with pytest.raises(StudyError, match="was closed on"):
+            studies.close_study(session, "small", NOW)
+    with pytest.raises(StudyError, match="is closed"):
+        answer(study_engine, code, after)
 
 
 def test_forty_answers_at_once_to_one_trial_are_one(study_engine: Engine) -> None:

@@ -48,24 +48,28 @@ def test_scores_are_counted_as_a_whole_by_emotion_and_by_set() -> None:
 
 def test_a_model_that_has_not_seen_every_image_is_not_compared() -> None:
     models = [ModelAnswer("m@1", name, {JOY: 0.9, FLUSTER: 0.1}) for name in "abc"]
-    assert build_result(SMALL, ANSWERS, models, [2]).whole.models == {}
+    result = build_result(SMALL, ANSWERS, models, [2])
+    assert (result.whole.models, result.titles) == ({}, {})
 
 
 @pytest.mark.parametrize(
-    ("scores", "mean", "percentile"),
+    ("scores", "mean", "below", "equal"),
     [
-        ([2], None, None),
-        ([2, 1, 3, 4], None, None),
-        ([2, 1, 3, 4, 0], 2.0, 50.0),
-        ([2, 2, 2, 2, 2], 2.0, 50.0),
-        ([2, 0, 0, 0, 0], 0.4, 90.0),
+        ([2], None, None, None),
+        ([2, 1, 3, 4], None, None, None),
+        ([2, 1, 3, 4, 0], 2.0, 50.0, 0.0),
+        ([2, 2, 2, 2, 2], 2.0, 0.0, 100.0),
+        ([2, 0, 2, 0, 0], 0.8, 75.0, 25.0),
+        ([2, 0, 0, 0, 0], 0.4, 100.0, 0.0),
+        ([2, 4, 4, 4, 4], 3.6, 0.0, 0.0),
     ],
 )
 def test_averages_of_people_wait_for_the_fifth(
-    scores: list[int], mean: float | None, percentile: float | None
+    scores: list[int], mean: float | None, below: float | None, equal: float | None
 ) -> None:
     result = build_result(SMALL, ANSWERS, [], scores)
-    assert (result.people, result.mean, result.percentile) == (len(scores), mean, percentile)
+    assert (result.people, result.mean) == (len(scores), mean)
+    assert (result.below, result.equal) == (below, equal)
 
 
 def read_brightness(pictures: Sequence[Picture.Image], _: Taxonomy) -> list[Mapping[str, float]]:
@@ -137,10 +141,10 @@ def test_the_last_answer_brings_the_result(engine: Engine) -> None:
         code, result = answer_rightly(engine, endpoints, wrong)
         assert result == endpoints.result(code)
         assert (result["score"], result["total"]) == (10 - wrong, 10)
-        assert result["models"] == {"m@1": 10}
+        assert (result["models"], result["titles"]) == ({"m@1": 10}, {"m@1": "m"})
         results.append(result)
-    assert results[3]["people"] == {"n": 4, "mean": None, "percentile": None}
-    assert results[4]["people"] == {"n": 5, "mean": 6.2, "percentile": 70.0}
+    assert results[3]["people"] == {"n": 4, "mean": None, "below": None, "equal": None}
+    assert results[4]["people"] == {"n": 5, "mean": 6.2, "below": 75.0, "equal": 0.0}
 
 
 def test_before_the_end_there_is_no_result(engine: Engine) -> None:

@@ -12,7 +12,7 @@ import pytest
 import survey.statistics
 from survey.charts import models, people
 from survey.charts.look import REASONS, Chart, Words, attach, percent
-from survey.statistics.figures import Figure
+from survey.statistics.figures import Figure, explain
 from survey.statistics.summary import Summary, summarize
 from survey.statistics.table import ModelColumn
 from tests.survey.statistics.planted import build, draw, draw_probabilities
@@ -65,6 +65,47 @@ def test_the_headline_is_what_a_paper_would_quote(summary: Summary) -> None:
     best = max(summary.models, key=lambda model: model.accuracy.value or 0)
     assert f"{best.name.split('@')[0]} in {percent(best.accuracy.value)}" in text
     assert "points (p" in text
+
+
+def test_scores_are_counted_up_to_the_best_and_in_nobodys_order() -> None:
+    rows = [[0] * 20, [0] * 11 + [1] * 9, [0] * 20, [1] * 20]  # 100, 55, 100 and 0 % right
+    drawn = plot_counts(rows)
+    assert {low: count for low, count in drawn.items() if count} == {0: 1, 55: 1, 95: 2}
+    assert drawn == plot_counts(rows[::-1])
+
+
+def plot_counts(rows: list[list[int]]) -> dict[float, int]:
+    """People by the lower end of the bar that they are counted in."""
+    table = build(rows, [0] * 20)
+    (bars, *_) = people.plot_scores(summarize(table, []), Words("en")).figure.data
+    return {
+        round(middle - width / 2, 6): count
+        for middle, width, count in zip(bars.x, [bars.width] * len(bars.x), bars.y, strict=True)
+    }
+
+
+def test_versions_of_one_model_are_told_apart() -> None:
+    table = draw(1, people=12)
+    columns = [
+        ModelColumn(name, draw_probabilities(seed, table.truth, 2.0))
+        for seed, name in enumerate(("same@1", "same@2", "other@1"))
+    ]
+    found = summarize(table, columns)
+    assert [model.title for model in found.models] == ["same@1", "same@2", "other"]
+    heatmap = models.plot_consistency(found, Words("en")).figure.data[0]
+    assert list(heatmap.x) == ["people", "same@1", "same@2", "other"]
+
+
+def test_what_is_undefined_is_said_without_a_unit(summary: Summary) -> None:
+    undefined = explain("needs answers to images of both sets")
+    for language, told in (
+        ("en", "needs answers to images of both sets"),
+        ("ko", "공개와 비공개 이미지 모두에 답이 있어야 해요"),
+    ):
+        assert Words(language).quote_points(undefined) == told
+        nothing = replace(summary.people.consistency, kappa=undefined)
+        without = replace(summary, people=replace(summary.people, consistency=nothing))
+        assert models.plot_consistency(without, Words(language)).title == told
 
 
 @pytest.mark.parametrize("plot", PLOTS)

@@ -114,6 +114,11 @@ def test_confusions_are_scikit_learns() -> None:
     for at, figures in enumerate(compute_label_figures(confusion)):
         found = figures.precision, figures.recall.value, figures.f1, figures.recall.n
         assert found == pytest.approx([column[at] for column in report], abs=1e-9)
+        # Answers of one person, or to one image, are no independent cases.
+        assert (figures.recall.low, figures.recall.high) == (None, None)
+    for figures in compute_label_figures(confuse_model(table, table.truth)):
+        assert figures.recall.low is not None
+        assert figures.recall.low < figures.recall.high == 1
     labels = {"labels": list(range(K)), "zero_division": 0}
     for average, compute in (("macro", compute_macro_f1), ("weighted", compute_weighted_f1)):
         wanted = metrics.f1_score(truths, said, average=average, **labels)
@@ -125,7 +130,7 @@ def test_confusions_are_scikit_learns() -> None:
 def test_macro_and_weighted_f1_differ_where_emotions_are_uneven() -> None:
     counts = np.zeros((2, 3), dtype=np.int64)
     counts[0, 0], counts[0, 1], counts[1, 0] = 80, 10, 10
-    confusion = Confusion(("a", "b"), counts)
+    confusion = Confusion(("a", "b"), counts, independent=True)
     # F1 is 2*80 / (90 + 90) for a and 0 for b.
     assert compute_macro_f1(confusion) == pytest.approx(8 / 9 / 2, abs=1e-9)
     assert compute_weighted_f1(confusion) == pytest.approx(0.9 * 8 / 9, abs=1e-9)

@@ -65,6 +65,7 @@ def test_calibration_is_that_of_the_metrics() -> None:
     found = measure_calibration(table.truth, probabilities, sampler())
     assert holds(found.brier, compute_brier(table.truth, probabilities))
     assert found.ece.value == pytest.approx(compute_ece(table.truth, probabilities, BINS), abs=1e-9)
+    assert (found.ece.low, found.ece.high) == (None, None)
     assert sum(each.right.n for each in found.bins) == 100
     # ECE put together again from what the diagram shows.
     gaps = [
