@@ -8,6 +8,7 @@ import html
 import logging
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
@@ -210,7 +211,12 @@ def _render_example(name: str) -> str:
 
 
 def _load_scripts(*names: str) -> str:
-    return "".join(f'<script src="kfer/static/{name}.js"></script>' for name in names)
+    # With their checksums, so that no browser goes on with those of an older app.
+    return "".join(
+        f'<script src="kfer/static/{name}.js?{crc32((STATIC / f"{name}.js").read_bytes()):x}">'
+        "</script>"
+        for name in names
+    )
 
 
 def _strip_front_matter(card: str) -> str:

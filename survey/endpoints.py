@@ -27,10 +27,13 @@ class Endpoints:
         self._tell_time = tell_time
 
     def study(self, name: str | None = None) -> dict[str, Any]:
-        """What the page says before somebody starts: the named study, or the one that is on."""
+        """What the page says before somebody starts: the named study, or the one that is on.
+
+        A named one may be closed: whoever took part still has a result, and can withdraw.
+        """
         with transaction(self._engine, writes=False) as session:
             if name:
-                study = participation.get_open_study(session, name)
+                study = participation.get_named_study(session, name)
             else:
                 study = studies.get_current_study(session)
         definition = study.definition
@@ -41,6 +44,7 @@ class Endpoints:
             "consent": pair_texts(definition.consent),
             "languages": list(definition.languages),
             "demo": definition.demo,
+            "closed": study.closed_at is not None,
             "labels": {label: [names[label] for names in shown] for label in definition.options},
         }
 
@@ -85,7 +89,11 @@ class Endpoints:
     def resume(self, code: str) -> dict[str, Any]:
         """The current trial, on whatever device, with fresh image links."""
         step = participation.resume(self._engine, code, self._tell_time())
-        return {**self._describe(step), "last_seen_at": step.participation.last_seen_at.isoformat()}
+        return {
+            **self._describe(step),
+            "last_seen_at": step.participation.last_seen_at.isoformat(),
+            "closed": step.participation.study.closed_at is not None,
+        }
 
     def result(self, code: str) -> dict[str, Any]:
         """The score, and those of models and people on the same images."""

@@ -63,7 +63,8 @@ def start(
     """
     code = make_code()
     with transaction(engine) as session:
-        study = get_open_study(session, study_name)
+        study = get_named_study(session, study_name)
+        _require_open(study)
         if consent is not True:
             raise ParticipationError(
                 "Taking part needs your consent; nothing was stored.",
@@ -224,11 +225,10 @@ def hash_consent(study: StudyRecord, language: str) -> str:
     return hashlib.sha256(study.definition.consent[language].encode()).hexdigest()
 
 
-def get_open_study(session: Session, name: str) -> StudyRecord:
+def get_named_study(session: Session, name: str) -> StudyRecord:
     study = studies.find_study(session, name)
     if study is None:
         raise StudyError(f"There is no study {name!r:.60}.", "그런 설문은 없어요.")
-    _require_open(study)
     return study
 
 

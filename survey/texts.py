@@ -136,6 +136,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "모두 지웠어요. 지운 기록의 수:",
         "Everything is deleted. Number of records:",
     ),
+    "closed": (
+        "이 설문은 끝났어요. 앞서 하신 답은 그대로 있어요.",
+        "This study is closed; what you answered before is kept.",
+    ),
     "no_study": ("지금 열린 설문이 없어요.", "No study is open just now."),
 }
 

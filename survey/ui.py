@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import gradio as gr
 
@@ -18,6 +19,7 @@ from survey.comparison_texts import COMPARISON_TEXTS
 from survey.dashboard import Dashboard
 from survey.dashboard_web import PLOTLY_PATH
 from survey.endpoints import Endpoints
+from survey.participation import MAX_RESPONSE_MS
 from survey.texts import BACKGROUND, MEANINGS, TEXTS
 
 STATIC = Path(__file__).parent / "static"
@@ -39,6 +41,7 @@ def build_tab() -> None:
             "texts": TEXTS,
             "colors": COLORS,
             "meanings": MEANINGS,
+            "maxResponseMs": MAX_RESPONSE_MS,
             "background": {
                 name: [[value, shown] for value, shown in choices.items()]
                 for name, choices in BACKGROUND.items()
@@ -62,7 +65,12 @@ def build_comparison_tab() -> None:
 
 
 def _load(scripts: Sequence[str]) -> str:
-    return "".join(f'<script src="survey/static/{name}.js"></script>' for name in scripts)
+    # With their checksums, so that no browser goes on with those of an older app.
+    return "".join(
+        f'<script src="survey/static/{name}.js?{crc32((STATIC / f"{name}.js").read_bytes()):x}">'
+        "</script>"
+        for name in scripts
+    )
 
 
 def register_api(endpoints: Endpoints, dashboard: Dashboard) -> None:

@@ -64,17 +64,22 @@
       return `kfer/${route}?${query}`;
     }
 
-    async function ask(route, blob, name = "") {
-      const headers = { "X-KFER-Name": encodeURIComponent(name) };
-      let response;
+    const unreachable = { ko: texts.error_network[0], en: texts.error_network[1] };
+
+    // ``kind``: json or blob. A body that breaks off counts as a server out of reach.
+    async function read(request, kind) {
+      let refused = null;
       try {
-        response = await fetch(address(route), { method: "POST", body: blob, headers });
-      } catch {
-        throw { ko: texts.error_network[0], en: texts.error_network[1] };
-      }
-      if (response.ok) return response;
-      const body = await response.json().catch(() => null);
-      throw body?.error ?? { ko: texts.error_network[0], en: texts.error_network[1] };
+        const response = await request;
+        if (response.ok) return await response[kind]();
+        refused = await response.json();
+      } catch { /* below */ }
+      throw refused?.error ?? unreachable;
+    }
+
+    function ask(route, kind, blob, name = "") {
+      const headers = { "X-KFER-Name": encodeURIComponent(name) };
+      return read(fetch(address(route), { method: "POST", body: blob, headers }), kind);
     }
 
     // --- states of the screen --------------------------------------------------------------------
@@ -101,6 +106,8 @@
       video.hidden = off;
       photo.hidden = !off;
       find(".kfer-timeline").hidden = mode !== "live";
+      // Cards that come anew with every frame would never let a screen reader finish.
+      find(".kfer-results").setAttribute("aria-live", mode === "live" ? "off" : "polite");
     }
 
     function clearReadings() {
@@ -259,10 +266,11 @@
     // Browsers cannot show HEIC: the server's rendering stands in, without the drawn boxes twice.
     photo.addEventListener("error", async () => {
       if (!shown?.blob || shown.preview) return;
-      shown.preview = true;
+      const mine = shown;
+      mine.preview = true;
       try {
-        const response = await ask("preview", shown.blob);
-        photo.src = URL.createObjectURL(await response.blob());
+        const rendering = await ask("preview", "blob", mine.blob);
+        if (shown === mine) showPhoto(rendering); // no other photo has come meanwhile
       } catch { /* the message of the reading itself already stands */ }
     });
 
@@ -281,7 +289,7 @@
       }
       showBusy("busy");
       try {
-        const answer = await (await ask("analyze", blob, name)).json();
+        const answer = await ask("analyze", "json", blob, name);
         if (mine !== ticket) return;
         Object.assign(shown, answer);
         draw(answer.analysis, false);
@@ -357,7 +365,7 @@
         }
         const taken = performance.now();
         try {
-          const answer = await (await ask("analyze", await takeFrame(LIVE_WIDTH, true))).json();
+          const answer = await ask("analyze", "json", await takeFrame(LIVE_WIDTH, true));
           if (mine !== ticket || mode !== "live") return;
           showError(null);
           smooth(answer.analysis);
@@ -438,6 +446,10 @@
       },
       stop: () => { ++ticket; stopCamera(); showBusy(null); clearReadings(); closeView(); },
     };
+    // Who goes to another tab is filmed no longer.
+    new IntersectionObserver(() => {
+      if (mode !== "photo" && root.offsetParent === null) actions.stop();
+    }).observe(root);
     root.querySelectorAll("[data-action]").forEach((button) =>
       button.addEventListener("click", () => actions[button.dataset.action]()));
 
@@ -459,8 +471,21 @@
     });
     root.querySelectorAll("[data-example]").forEach((button) =>
       button.addEventListener("click", async () => {
-        const response = await fetch(`kfer/examples/${button.dataset.example}.webp`);
-        readPhoto(await response.blob(), `${button.dataset.example}.webp`);
+        stopCamera();
+        const mine = ++ticket;
+        const name = `${button.dataset.example}.webp`;
+        showBusy("busy");
+        try {
+          const example = await read(fetch(`kfer/examples/${name}`), "blob");
+          if (mine === ticket) readPhoto(example, name);
+        } catch (error) {
+          if (mine !== ticket) return;
+          shown = null;
+          showBusy(null);
+          clearReadings();
+          closeView();
+          showError(error);
+        }
       }));
     const downloads = {
       json: () => save(new Blob([JSON.stringify(shown.analysis, null, 2)],
@@ -469,7 +494,7 @@
       csv: () => save(new Blob(["\ufeff", shown.csv], { type: "text/csv" }), "kfer.csv"),
       photo: async () => {
         try {
-          save(await (await ask("annotate", shown.blob)).blob(), "kfer.jpg");
+          save(await ask("annotate", "blob", shown.blob), "kfer.jpg");
         } catch (error) {
           showError(error);
         }

@@ -15,6 +15,7 @@ from survey.charts.look import (
     REFERENCE,
     Chart,
     Words,
+    attach,
     draw_bars,
     lay_out,
     list_figures,
@@ -178,7 +179,7 @@ def plot_labels(summary: Summary, words: Words) -> Chart:
         (low, hardest), (high, easiest) = min(known), max(known)
         title = words.say(
             f"사람에게 가장 쉬운 표정은 {easiest}({percent(high)}), 가장 어려운 표정은 "
-            f"{hardest}({percent(low)})이에요",
+            f"{attach(hardest, ('이에요', '예요'))}({percent(low)})",
             f"Easiest for people: {easiest} ({percent(high)}); hardest: {hardest} ({percent(low)})",
         )
     caption = words.say(

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from survey.charts.look import Words, percent, tell_p
+from survey.charts.look import Words, attach, percent, tell_p
 from survey.records import find_mapping
 from survey.statistics.confusion import Confusion, compute_balanced_accuracy, compute_macro_f1
 from survey.statistics.summary import ModelSummary, Summary
@@ -124,10 +124,10 @@ def _explain_mappings(summary: Summary, words: Words) -> list[str]:
             f"{theirs[old]}→{ours[new]}" for old, new in mapping.table.items() if old != new
         )
         missing = ", ".join(ours[label] for label in mapping.unreachable)
+        without = f"; {attach(missing, ('은', '는'))} 답할 수 없어요" if missing else ""
         sentences.append(
             words.say(
-                f"{name}의 답은 {source.name}에서 옮긴 근사예요: {changed}"
-                f"{f'; {missing}은(는) 답할 수 없어요' if missing else ''}.",
+                f"{name}의 답은 {source.name}에서 옮긴 근사예요: {changed}{without}.",
                 f"{name}'s answers are an approximation, taken from {source.name}: {changed}"
                 f"{f'; it never answers {missing}' if missing else ''}.",
             )

@@ -135,8 +135,8 @@
         const shown = make("span", "", label);
         if (Array.isArray(text)) both(shown, text); else shown.textContent = text;
         box.addEventListener("change", () => {
-          const now = options.map(([each]) => each)
-            .filter((each) => (each === name ? box.checked : chosen.includes(each)));
+          // As the boxes stand: an earlier tick may not have come back from the server yet.
+          const now = [...list.querySelectorAll("input:checked")].map((each) => each.value);
           change(key, now.length === (all ? options.length : 0) ? null : now);
         });
       }

@@ -30,6 +30,20 @@
       `${location.origin}${location.pathname}?study=${encodeURIComponent(study.name)}#code=${code}`
     );
     const getKey = () => `kfer-survey-${study.name}`;
+    // A code in the address has had its turn: the next visit is of the one that is kept.
+    const clearAddress = () => history.replaceState(null, "", location.pathname + location.search);
+
+    function keepCode(next) {
+      code = next;
+      storage.set(getKey(), code);
+      clearAddress();
+    }
+
+    // Only this one: another participation that the device keeps is not to be lost with it.
+    function dropCode() {
+      if (storage.get(getKey()) === code) storage.remove(getKey());
+      clearAddress();
+    }
 
     function clear(name) {
       screen.replaceChildren();
@@ -58,6 +72,10 @@
       const begin = addButton(row, "begin", () => showBackground());
       begin.disabled = true;
       box.addEventListener("change", () => { begin.disabled = !box.checked; });
+      addCodeForm(page);
+    }
+
+    function addCodeForm(page) {
       const details = make("details", "kfer-have-code", page);
       say(make("summary", "", details), "have_code");
       const form = make("form", "", details);
@@ -100,11 +118,11 @@
           const begun = await ask("start", {
             study: study.name,
             consent: true,
-            language: window.kfer.language,
+            language: study.languages.includes(window.kfer.language)
+              ? window.kfer.language : study.languages[0],
             background: Object.fromEntries(told),
           });
-          code = begun.code;
-          storage.set(getKey(), code);
+          keepCode(begun.code);
           showInstructions(() => enter(begun.trial));
         } catch (error) {
           showError(page, error);
@@ -153,9 +171,9 @@
     async function resume(typed, fail) {
       try {
         const found = await ask("resume", { code: typed });
-        code = typed.trim().toUpperCase();
-        storage.set(getKey(), code);
+        keepCode(typed.trim().toUpperCase());
         if (!found.trial) return showResult(await ask("result", { code }));
+        if (found.closed) return showClosed();
         const gap = Date.now() - Date.parse(found.last_seen_at);
         if (gap > LONG_GAP_MS) showInstructions(() => enter(found.trial));
         else enter(found.trial);
@@ -171,11 +189,21 @@
       say(make("p", "", page), "where_you_were");
       const row = make("div", "kfer-buttons", page);
       addButton(row, "resume", () => resume(kept, (error) => {
-        if (!error.passing) storage.remove(getKey());
+        if (!error.passing) dropCode();
         showError(page, error);
       }));
-      addButton(row, "anew", () => { storage.remove(getKey()); showConsent(); }, false);
+      if (!study.closed) addButton(row, "anew", () => { dropCode(); showConsent(); }, false);
       addCode(page);
+    }
+
+    // Nobody starts or goes on; whoever has a code can still see their result, or delete all.
+    function showClosed() {
+      trial = null;
+      const page = clear("closed");
+      addHeading(page, study.title);
+      say(make("p", "", page), "closed");
+      if (code) addCode(page);
+      else addCodeForm(page);
     }
 
     // --- images ------------------------------------------------------------------------------------
@@ -189,6 +217,7 @@
       } catch {
         // The link's two minutes are over: the server gives a fresh one.
         const found = await ask("resume", { code });
+        if (found.closed && found.trial) throw { closed: true };
         if (found.trial?.id !== trial.id) throw { moved: found.trial };
         trial = found.trial;
         return fetchShown();
@@ -290,6 +319,7 @@
         image.src = await loadImage();
         await image.decode();
       } catch (error) {
+        if (error?.closed) return showClosed();
         if (error?.moved) return enter(error.moved);
         if (error?.moved === null) return finish();
         const [ko, en] = texts.error_reach;
@@ -323,8 +353,11 @@
             code,
             trial_id: trial.id,
             label: option,
-            response_ms: elapsed,
-            client: { device, blurred, shown_at: shownTime },
+            // Who comes back to a face after hours has not looked at it all the while.
+            response_ms: Math.min(elapsed, config.maxResponseMs),
+            client: {
+              device, blurred: blurred || elapsed > config.maxResponseMs, shown_at: shownTime,
+            },
           });
           pending = false;
           if (answered.feedback) showFeedback(page, answered, option);
@@ -395,10 +428,11 @@
 
     async function withdraw() {
       const gone = await ask("withdraw", { code });
-      storage.remove(getKey());
+      dropCode();
       trial = null;
       const page = clear("deleted");
       addHeading(page, texts.deleted.map((text) => `${text} ${gone.deleted}`));
+      if (study.closed) return;
       addButton(make("div", "kfer-buttons", page), "anew", showConsent, false);
     }
 
@@ -430,6 +464,7 @@
       }
       const kept = new URLSearchParams(location.hash.slice(1)).get("code") ?? storage.get(getKey());
       if (kept) showWelcomeBack(kept);
+      else if (study.closed) showClosed();
       else showConsent();
     }
     begin();
