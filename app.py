@@ -144,6 +144,8 @@ def main() -> None:
         )
     except KferError as error:
         sys.exit(_complain(str(error), 1))
+    except OSError as error:
+        sys.exit(_complain(f"KFER_DATA_DIR {settings.data_dir} cannot be used ({error})", 1))
     if missing:
         _complain(f"the bundled model is used instead of KFER_MODEL: {missing}", 0)
     blocks = build_app(recognizer, missing, study.endpoints, study.dashboard)

@@ -4,6 +4,7 @@ Typer alone is imported here; torch and the rest only once a command really runs
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -119,12 +120,14 @@ def _read_photo(
     from kfer.photos import load_photo
     from kfer.pipeline import describe
 
+    # Names of old archives may not be UTF-8; what cannot be written is replaced.
+    name = os.fsencode(path).decode("utf-8", "replace")
     try:
         photo = load_photo(path)
     except PhotoError as error:
-        typer.echo(f"{path}: {error}", err=True)
-        return {"file": str(path), "error": str(error)}
-    return describe(recognizer.analyze(photo, None, detector, taxonomy), str(path))
+        typer.echo(f"{name}: {error}", err=True)
+        return {"file": name, "error": str(error)}
+    return describe(recognizer.analyze(photo, None, detector, taxonomy), name)
 
 
 def _print_objects(objects: Iterator[dict[str, Any]], output: Format) -> bool:
@@ -148,20 +151,21 @@ def _print_objects(objects: Iterator[dict[str, Any]], output: Format) -> bool:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("file", "face", "x y w h", "label", "%", "note")
     for row in rows:
         if "error" in row:
-            table.add_row(row["file"], "", "", "", "", row["error"])
+            table.add_row(escape(row["file"]), "", "", "", "", escape(row["error"]))
             continue
         table.add_row(
-            row["file"],
+            escape(row["file"]),
             str(row["face"]),
             " ".join(f"{row[key]:.0f}" for key in "xywh"),
             f"{row['label']} {row['label_en']}",
             f"{row[row['label']] * 100:.0f}",
-            row["note"] or "",
+            escape(row["note"] or ""),
         )
     # Wide enough for file names when the output goes into a file or a pipe.
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -14,6 +14,7 @@ from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from kfer.errors import PhotoError
 
@@ -111,6 +112,11 @@ def _decode(image: Image.Image) -> Photo:
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise _too_large(f"{image.width} x {image.height} px, {megapixels:.0f}")
+    # A TIFF is decoded by whole tiles, which may be far larger than what it shows.
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    tile = tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0) / 1e6
+    if tile > MAX_MEGAPIXELS:
+        raise _too_large(f"a tile of {tile:.0f}")
     original = image.size
     # Lets JPEG decode straight to 1/2, 1/4 or 1/8 where that is still large enough: a photo of 12
     # megapixels in a tenth of the time that decoding and shrinking take.
@@ -122,9 +128,7 @@ def _decode(image: Image.Image) -> Photo:
     orientation = _find_orientation(image)
     upright = image if orientation == 1 else image.transpose(_TURNS[orientation])
     width, height = original[::-1] if orientation >= 5 else original
-    rgb = _to_rgb(upright)
-    rgb.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0)
-    return Photo(rgb, width, height)
+    return Photo(_to_rgb(upright), width, height)
 
 
 def _find_orientation(image: Image.Image) -> int:
@@ -146,28 +150,37 @@ def _too_large(got: str) -> PhotoError:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of its own, shrunk to WORKING_SIDE."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _rescale(image).convert("RGB")
+        return _shrink(_rescale(image)).convert("RGB")
     if image.has_transparency_data:
         # On white, as browsers and printers show it.
-        layer = image.convert("RGBA")
+        layer = _shrink(image.convert("RGBA"))
         background = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(background, layer).convert("RGB")
-    rgb = image.convert("RGB")
-    return rgb.copy() if rgb is image else rgb
+    return _shrink(image.convert("RGB"))
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return image
 
 
 def _rescale(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and float grey -> 8-bit; Pillow's own conversion clips them to white."""
-    values = np.asarray(image, dtype=np.float32)
-    brightest = float(values[np.isfinite(values)].max(initial=0))
+    values = np.array(image, dtype=np.float32)
+    brightest = float(values.max(initial=0, where=np.isfinite(values)))
     if image.mode.startswith("I;16"):
         top = 65535.0
     elif image.mode == "I":  # 32 bits, which often hold no more than 16
         top = 65535.0 if 255 < brightest <= 65535 else max(brightest, 255.0)
     else:
         top = max(brightest, 1.0)
-    return Image.fromarray(np.nan_to_num(np.clip(values * (255.0 / top), 0, 255)).astype(np.uint8))
+    # In place: of 64 megapixels, each copy would be a quarter of a gigabyte.
+    values *= 255.0 / top
+    np.clip(values, 0, 255, out=values)
+    np.nan_to_num(values, copy=False)
+    return Image.fromarray(values.astype(np.uint8))
 
 
 @functools.cache

@@ -117,12 +117,17 @@ def _take_upload(photo: Any) -> bytes:
     Only files in Gradio's own upload folder: a path that a caller made up is refused.
     """
     path = Path(_get(photo, "path") or "").resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or path.is_dir():
         raise PhotoError("photo must be an uploaded file; send it with handle_file(...).")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise build_size_error()
         return path.read_bytes()
+    except FileNotFoundError:
+        # Gradio keeps equal uploads at one place: another call may have read and deleted it.
+        raise PhotoError(
+            "The uploaded photo is gone: an upload is read once and deleted; upload it again."
+        ) from None
     finally:
         path.unlink(missing_ok=True)
 
@@ -220,7 +225,8 @@ def _load_scripts(*names: str) -> str:
 
 
 def _strip_front_matter(card: str) -> str:
-    return card.split("\n---\n", 1)[1] if card.startswith("---\n") else card
+    _, _, text = card.partition("\n---\n") if card.startswith("---\n") else ("", "", "")
+    return text or card
 
 
 def _both(text: tuple[str, str]) -> str:

@@ -26,6 +26,7 @@ from kfer.render import build_rows, draw_analysis, write_csv
 
 MAX_BYTES = 30 * 1024 * 1024
 AT_ONCE = 2  # photos read at the same time; more would only slow each other down
+MOST = 16  # photos held in memory, those that wait for their turn among them
 JPEG_QUALITY = 90
 MAX_NAME = 255  # characters of a photo's name that are repeated in its readings
 
@@ -36,6 +37,11 @@ _FAULT = {
     "en": "The photo could not be read; the fault is logged. Try again with another photo.",
 }
 
+_BUSY = {
+    "ko": "지금 사진이 너무 많이 밀려 있어요. 잠시 뒤 다시 해 주세요.",
+    "en": "Too many photos are waiting just now; try again in a moment.",
+}
+
 _log = logging.getLogger(__name__)
 
 Answer = Callable[[Recognizer, Photo, Request], Response]
@@ -43,16 +49,24 @@ Answer = Callable[[Recognizer, Photo, Request], Response]
 
 def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
     """Routes below ``/kfer``: POST analyze, annotate and preview, GET static files and examples."""
-    limiter = CapacityLimiter(AT_ONCE)
+    readers, places = CapacityLimiter(AT_ONCE), CapacityLimiter(MOST)
 
     def build_endpoint(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            try:
-                data = await _read_body(request)
+        async def read(request: Request) -> Response:
+            data = await _read_body(request)
+            async with readers:
+                if await request.is_disconnected():
+                    raise ClientDisconnect  # while the photo waited
                 return await anyio.to_thread.run_sync(
-                    lambda: answer(recognizer, open_photo(data), request),
-                    limiter=limiter,
+                    lambda: answer(recognizer, open_photo(data), request)
                 )
+
+        async def endpoint(request: Request) -> Response:
+            if places.available_tokens < 1:
+                return JSONResponse({"error": _BUSY}, 503, headers=_PRIVATE)
+            try:
+                async with places:
+                    return await read(request)
             except KferError as error:
                 message = {"ko": error.korean, "en": str(error)}
                 return JSONResponse({"error": message}, 422, headers=_PRIVATE)

@@ -21,11 +21,16 @@ from training.errors import CheckpointError, ConfigError
 from training.files import replace_text
 from training.origin import describe_bundle, read_training
 
-BEST, SETTINGS = "best.pt", "config.json"  # of a run; a bundle's description has the same name
+# Of a run; a bundle's description has the same name.
+BEST, LAST, SETTINGS = "best.pt", "last.pt", "config.json"
 
 
-def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> TrainConfig:
+def average_runs(
+    runs: Sequence[Path], shares: Sequence[float], out: Path, target: Path | None = None
+) -> TrainConfig:
     """Write ``out/best.pt`` and ``out/config.json``, the first run's settings; these come back.
+
+    ``target`` is where their bundle is to go, if it is known.
 
     Each of the ``runs`` is a run's folder or its bundle; ``shares`` say how much of the mean it is,
     and need not sum to 1. The mean is shown pictures of the size that the first run was shown.
@@ -38,7 +43,7 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> Tr
             f"--share: needs a number above 0 for each of the {len(runs)} runs, or none at all; "
             f"got {', '.join(f'{share:g}' for share in shares)}."
         )
-    _check_target(runs, out)
+    _check_places(runs, out, target)
     found = [_read_run(run) for run in runs]
     configs, states = [config for config, _ in found], [state for _, state in found]
     for run, config, state in zip(runs, configs, states, strict=True):
@@ -83,13 +88,24 @@ def average(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
     return {name: mix(name) for name in weights[0]}
 
 
-def _check_target(runs: Sequence[Path], out: Path) -> None:
-    """What is averaged must still be there afterwards."""
-    if out.resolve() in {run.resolve() for run in runs} or (out / WEIGHTS).exists():
+def _check_places(runs: Sequence[Path], out: Path, target: Path | None) -> None:
+    """What is averaged, and what was trained, must still be there afterwards."""
+    for run in runs:
+        for flag, place in (("--out", out), ("--bundle", target)):
+            if place and _overlap(place.resolve(), run.resolve()):
+                raise ConfigError(
+                    f"{flag} {place}: is one of the runs, {run}, or lies in it, or holds it, and "
+                    "would be written over; name another folder."
+                )
+    if (out / WEIGHTS).exists() or (out / LAST).exists():
         raise ConfigError(
-            f"--out {out}: is one of the runs, or a bundle, and would be written over; name "
+            f"--out {out}: holds a bundle or a training run, which would be written over; name "
             "another folder."
         )
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
 
 
 def _check_heads(run: Path, config: TrainConfig, first: TrainConfig) -> None:

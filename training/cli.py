@@ -49,7 +49,7 @@ def train(
     manifest: CropsOption = None,
     images: ImagesOption = None,
     exclude: ExcludeOption = None,
-    recipe: RecipeOption = "kfer-default",
+    recipe: RecipeOption = "kfer-teacher",
     bundle: Annotated[
         Path | None, typer.Option(help="Where the bundle goes; default: OUT/bundle.")
     ] = None,
@@ -139,7 +139,7 @@ def average(
     flags.check()
     target = bundle or out / "bundle"
     check_target(target)
-    config = average_runs(run, share or [1.0] * len(run), out)
+    config = average_runs(run, share or [1.0] * len(run), out, target)
     (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)
     export_bundle(config, out / BEST, validation, target)
     typer.echo(f"bundle written to {target}")

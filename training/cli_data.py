@@ -63,7 +63,8 @@ def download(
 @data_app.command()
 def votes(
     source: Annotated[
-        list[Path], typer.Option("--input", help="A TSV, a folder, or any number of JSON files.")
+        list[Path],
+        typer.Option("--input", help="A TSV, class folders, JSON files or a folder of them."),
     ],
     out: Annotated[Path, typer.Option(help="Where the manifest goes, a CSV.")],
     layout: Annotated[str, typer.Option(help=f"One of {', '.join(LAYOUTS)}.")] = "tsv",
@@ -118,7 +119,9 @@ def crop(
     grey: Annotated[bool, typer.Option(help="Without colour.")] = False,
     align: Annotated[bool, typer.Option(help="Turned until the eyes are level.")] = False,
     exclude: ExcludeOption = None,
-    weights: Annotated[Path | None, typer.Option(help="YOLO-face's weights.")] = None,
+    detector_weights: Annotated[
+        Path | None, typer.Option(help="Weights file for --by yolo.")
+    ] = None,
     workers: WorkersOption = 2,
     engine: Annotated[
         str, typer.Option(help="processes of this machine, or ray: a Ray cluster's.")
@@ -131,7 +134,7 @@ def crop(
     """Cut the face out of every photo; photos without one are listed in OUT/crop.error.log."""
     from kfer.faces import CropSpec
     from training.cluster import build_ray_engine
-    from training.crop import LOG, CropSettings, crop_photos, run_processes
+    from training.crop import LOG, MANIFEST, CropSettings, crop_photos, run_processes
     from training.manifest import drop_excluded, read_manifest
 
     if by == "none":
@@ -142,9 +145,14 @@ def crop(
         raise ConfigError(f"--align: {by} gives no landmarks to turn by; use --by mtcnn.")
     if margin <= -1:
         raise ConfigError(f"--margin: must be above -1, but got {margin:g}.")
+    if manifest.resolve() == (out / MANIFEST).resolve():
+        raise ConfigError(
+            f"--out {out}: the crops' manifest would be written over --manifest; name another "
+            "folder."
+        )
     table = drop_excluded(read_manifest(manifest), exclude)
     spec = CropSpec(margin, size, grey, align)
-    settings = CropSettings(by, spec, weights and weights.absolute())
+    settings = CropSettings(by, spec, detector_weights and detector_weights.absolute())
     run = build_ray_engine(cluster) if engine == "ray" else run_processes
     with _progress("crop", len(table)) as advance:
         cropped = crop_photos(table, images, out, settings, workers, lambda _: advance(), run)

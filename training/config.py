@@ -41,7 +41,7 @@ def parse_heads(heads: Sequence[str]) -> tuple[HeadSpec, ...]:
     """Raises ConfigError."""
     specs: list[HeadSpec] = []
     for text in heads:
-        name, _, source = text.partition(":")
+        name, _, source = str(text).partition(":")
         if name not in TAXONOMIES or source not in (LABEL, VOTES):
             raise ConfigError(
                 f"heads: must be TAXONOMY:{LABEL} or TAXONOMY:{VOTES}, with one of "

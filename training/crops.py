@@ -16,7 +16,7 @@ from training.config import LABEL, HeadSpec
 from training.crop import SETTINGS
 from training.dataset import FaceSet, Labels
 from training.errors import DataError
-from training.manifest import UNKNOWN, VOTE, list_vote_columns
+from training.manifest import TWIN, UNKNOWN, VOTE, list_vote_columns
 from training.splits import PERSON
 from training.votes import find_plurality, soften
 
@@ -98,9 +98,9 @@ def _find_framing(rows: pd.DataFrame, folder: CropFolder) -> tuple[float, bool]:
 
 
 def _find_twins(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    if "twin_of_held_out" not in rows:
+    if TWIN not in rows:
         return np.zeros(len(rows), dtype=bool)
-    return rows["twin_of_held_out"].to_numpy(dtype=bool)
+    return rows[TWIN].to_numpy(dtype=bool)
 
 
 def load_pictures(paths: Sequence[Path], channels: int) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from kfer.metrics import Estimate
 from training.answers import Answers, collect_answers, pool_answers
 from training.config import TrainConfig
 from training.crops import CropFolder, load_faces
-from training.dataset import FaceSet
+from training.dataset import FaceSet, check_distinct
 from training.errors import ConfigError, DataError
 from training.evaluate import HeadFigures, measure_head
 from training.export import compute_logits, export_bundle
@@ -70,10 +70,12 @@ class Folds:
         parts = parts.fillna(TRAIN).where(self.table["fold"].notna(), "")
         dealt = self.table.assign(part=parts)
         source = f"{self.name} without folds {held_out} and {chooser}"
-        return [
+        found = [
             load_faces(dealt, self.folder, part, config.head_specs, config.channels, source)
             for part in PARTS
         ]
+        check_distinct(found)
+        return found
 
 
 @dataclass(frozen=True)

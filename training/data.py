@@ -9,7 +9,7 @@ import pandas as pd
 
 from training.config import HeadSpec
 from training.crops import CropFolder, load_faces
-from training.dataset import FaceSet
+from training.dataset import FaceSet, check_distinct
 from training.errors import ConfigError, DataError
 from training.manifest import TRAIN, drop_excluded, read_manifest
 from training.sources.fer2013 import read_fer2013
@@ -55,7 +55,9 @@ class DataFlags:
         check_disjoint(self._table, "part", by=IMAGE)
         folder = CropFolder.read(self.folder)
         source = FER2013 if self.data else self.name(TRAIN)
-        return [load_faces(self._table, folder, part, heads, channels, source) for part in parts]
+        found = [load_faces(self._table, folder, part, heads, channels, source) for part in parts]
+        check_distinct(found)
+        return found
 
     @cached_property
     def _table(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Faces in memory: pixels, and by label set what is learned and what is measured by."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from kfer.classifier import build_transform
 from kfer.faces import CropSpec
 from kfer.labels import get_taxonomy
+from training.errors import DataError
 
 FER7 = get_taxonomy("fer7")
 FERPLUS8 = get_taxonomy("ferplus8")
@@ -64,14 +65,32 @@ class FaceSet:
             twin_of_held_out=self.twin_of_held_out[mask],
         )
 
+    def list_digests(self) -> list[bytes]:
+        """Of each picture."""
+        faces = np.ascontiguousarray(self.pixels)
+        return [hashlib.sha256(face.data).digest() for face in faces]
+
     def hash_pixels(self) -> str:
         """Of all pictures, in whatever order."""
-        faces = np.ascontiguousarray(self.pixels)
-        digests = sorted(hashlib.sha256(face.data).digest() for face in faces)
-        return hashlib.sha256(b"".join(digests)).hexdigest()
+        return hashlib.sha256(b"".join(sorted(self.list_digests()))).hexdigest()
 
     def mirrored(self) -> "FaceSet":
         return replace(self, pixels=np.ascontiguousarray(self.pixels[:, :, ::-1]))
+
+
+def check_distinct(parts: Sequence[FaceSet]) -> None:
+    """Whatever the manifest knows of its pictures: none may be in two parts. Raises DataError."""
+    seen: dict[bytes, str] = {}
+    for faces in parts:
+        own = dict(zip(faces.list_digests(), faces.paths, strict=True))
+        if both := seen.keys() & own.keys():
+            first = min(both, key=lambda digest: own[digest])
+            raise DataError(
+                f"--manifest: {seen[first]} and {own[first]} are the same picture in different "
+                f"parts, as are {len(both) - 1} others; leave copies out by --exclude, or deal the "
+                "parts anew by `training split`."
+            )
+        seen |= own
 
 
 def iterate_batches(

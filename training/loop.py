@@ -115,6 +115,11 @@ def train(
 def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[str, Any] | None:
     """What to go on from, if anything. Raises CheckpointError."""
     if not last.exists():
+        if best.exists():
+            raise CheckpointError(
+                f"{best} stands there without {last.name}: the mean of other runs, or part of one; "
+                "name another --out folder."
+            )
         return None
     state = load_checkpoint(last, beginning["config"])
     for name, what in (("data", "pictures or labels"), ("origin", "--teacher or --start bundles")):

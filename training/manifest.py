@@ -18,7 +18,9 @@ Columns, of which a stage adds its own and keeps the others:
 
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,6 +29,7 @@ from training.files import read_csv
 
 UNKNOWN = "UNKNOWN"  # the label of pictures on which the annotators disagree; never trained on
 VOTE = "vote_"
+TWIN = "twin_of_held_out"
 BOX = ["left", "top", "right", "bottom"]
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 _TEXT = ["path", "url", "label", "person", "pixels", "photo", "part"]
@@ -58,7 +61,45 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
         raise DataError(f"--manifest {path}: names {twice.iloc[0]} twice.")
+    for column in list_vote_columns(table):
+        table[column] = _read_column(table, column, path, _read_count, "whole numbers from 0 on")
+    if TWIN in table:
+        table[TWIN] = _read_column(table, TWIN, path, _read_truth, "True, False and nothing")
     return table
+
+
+def _read_column(
+    table: pd.DataFrame,
+    column: str,
+    path: Path,
+    read: Callable[[str], int | bool],
+    allowed: str,
+) -> "pd.Series[Any]":
+    """Every cell read; raises DataError for the first that cannot be."""
+    known: dict[object, int | bool] = {}
+    for value in table[column].unique():
+        try:
+            known[value] = read(str(value))
+        except ValueError:
+            row = table["path"][table[column] == value].iloc[0]
+            raise DataError(
+                f"--manifest {path}: {column} of {row} is {str(value)!r:.40}; allowed are "
+                f"{allowed}."
+            ) from None
+    return table[column].map(known)
+
+
+def _read_count(cell: str) -> int:
+    number = float(cell)
+    if number < 0 or not number.is_integer():
+        raise ValueError(cell)
+    return int(number)
+
+
+def _read_truth(cell: str) -> bool:
+    if cell not in ("True", "False", ""):
+        raise ValueError(cell)
+    return cell == "True"
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:

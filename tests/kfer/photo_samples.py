@@ -97,6 +97,17 @@ def encode_47_megapixels() -> bytes:
     return encode(build_quarters(8000, 5900), "JPEG", quality=40)
 
 
+def write_tile_bomb(side: int) -> bytes:
+    """A grey TIFF of 64 x 64 pixels in a single tile of ``side`` x ``side``, deflated."""
+    data = zlib.compress(bytes(side * side))
+    tags = {
+        256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1,  # size, bits, deflate, grey, one channel
+        322: side, 323: side, 324: 8 + 2 + 12 * 10 + 4, 325: len(data),  # the tile, and where it is
+    }  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data
+
+
 def encode_animation(format_: str) -> bytes:
     """The quarters first, then two plain frames."""
     frames = [Image.new("RGB", (96, 64), color) for color in ("white", "black")]

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from kfer.cli import app
 from kfer.labels import TAXONOMIES
 from tests.kfer.photo_samples import TEXT, cut_short, encode
+from tests.processes import keep_environment
 
 ROOT = Path(__file__).parents[2]
 GROUP = ROOT / "kfer" / "examples" / "group.webp"
@@ -148,6 +149,26 @@ def test_csv_has_a_row_per_face_and_defuses_file_names() -> None:
         probabilities = [float(row[label]) for label in TAXONOMIES["ferplus8"].labels]
         assert sum(probabilities) == pytest.approx(1)
         assert float(row[row["label"]]) == max(probabilities)
+
+
+@pytest.mark.parametrize("output", ["table", "json", "csv"])
+@pytest.mark.parametrize("name", ["notes[/b].jpg", "photo[edited].jpg", "\udcc7\udcd1.jpg"])
+def test_any_file_name_can_be_printed(name: str, output: str, tmp_path: Path) -> None:
+    """What looks like markup, and what is not UTF-8."""
+    photo = tmp_path / name
+    photo.parent.mkdir(exist_ok=True)
+    photo.write_bytes(b"no photo")
+    done = subprocess.run(
+        [sys.executable, "-m", "kfer", "predict", name, "--format", output],
+        cwd=tmp_path,
+        env={**keep_environment(), "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert os.fsencode(name).decode("utf-8", "replace") in done.stdout.decode()
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -101,6 +101,14 @@ def test_a_photo_over_our_limit_but_under_pillows_is_refused_with_its_size() -> 
         open_photo(samples.write_bomb(9000))
 
 
+def test_a_small_picture_in_a_huge_tile_is_refused_before_it_is_decoded() -> None:
+    assert open_photo(samples.write_tile_bomb(128)).image.size == (64, 64)
+    bomb = samples.write_tile_bomb(9000)
+    assert len(bomb) < 100_000
+    with pytest.raises(PhotoError, match="a tile of 81 megapixels, and at most 64 are allowed"):
+        open_photo(bomb)
+
+
 def test_a_photo_just_under_the_limit_opens() -> None:
     assert MAX_MEGAPIXELS == 8000 * 8000 / 1e6
     photo = open_photo(samples.write_bomb(8000))

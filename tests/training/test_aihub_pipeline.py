@@ -264,6 +264,9 @@ def test_the_json_layout_gives_the_same_labels(work: Work, tmp_path: Path) -> No
     ours = read_manifest(tmp_path / "labels.csv").sort_values("path", ignore_index=True)
     theirs = read_manifest(work.folder / "labels.csv").sort_values("path", ignore_index=True)
     pd.testing.assert_frame_equal(ours.drop(columns="url"), theirs.drop(columns="url"))
+    whole = ("--input", tmp_path / "json", "--out", tmp_path / "whole.csv")
+    run("training", "votes", "--layout", "json", *whole)
+    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "labels.csv").read_bytes()
 
 
 def test_the_pipeline_ends_in_a_bundle_that_reads_photos(work: Work, tmp_path: Path) -> None:

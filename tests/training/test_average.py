@@ -105,10 +105,38 @@ def test_a_mean_tells_of_the_bundles_in_it(bundle: Bundle, tmp_path: Path) -> No
 def test_what_is_averaged_is_never_written_over(runs: list[Path], bundle: Bundle) -> None:
     for out in (runs[1], bundle.folder):
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        with pytest.raises(ConfigError, match="is one of the runs, or a bundle, and would be"):
+        with pytest.raises(ConfigError, match="would be written over"):
             average_runs(runs, [1, 1], out)
         after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         assert after == before
+
+
+def test_neither_around_a_run_nor_into_it(runs: list[Path], tmp_path: Path) -> None:
+    inner = shutil.copytree(runs[1], tmp_path / "outer" / "inner")
+    pair = [runs[0], inner]
+    for out, target, flag in (
+        (tmp_path / "outer", None, "--out"),
+        (inner / "mean", None, "--out"),
+        (tmp_path / "mean", inner, "--bundle"),
+        (tmp_path / "mean", inner / "bundle", "--bundle"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{flag} .*is one of the runs, .*or holds it"):
+            average_runs(pair, [1, 1], out, target)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "last.pt").write_bytes(b"")
+    with pytest.raises(ConfigError, match="holds a bundle or a training run"):
+        average_runs(pair, [1, 1], begun)
+    average_runs(pair, [1, 1], tmp_path / "mean", tmp_path / "mean" / "bundle")
+    average_runs(pair, [1, 1], tmp_path / "mean", tmp_path / "mean" / "bundle")  # once more is fine
+
+
+def test_a_mean_is_not_trained_over(runs: list[Path], tmp_path: Path) -> None:
+    average_runs(runs, [1, 1], tmp_path / "mean")
+    before = (tmp_path / "mean" / "best.pt").read_bytes()
+    with pytest.raises(CheckpointError, match=r"best\.pt stands there without last\.pt"):
+        run(tmp_path / "mean", CONFIG)
+    assert (tmp_path / "mean" / "best.pt").read_bytes() == before
 
 
 def test_runs_with_other_labels_are_refused(runs: list[Path], tmp_path: Path) -> None:
@@ -149,5 +177,5 @@ def test_other_networks_and_odd_shares_are_refused(runs: list[Path], tmp_path: P
         with pytest.raises(ConfigError, match="needs a number above 0 for each of the 2 runs"):
             average_runs(runs, shares, tmp_path / "mean")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
-        average_runs([runs[0], tmp_path], [1, 1], tmp_path / "mean")
+        average_runs([runs[0], tmp_path / "nothing"], [1, 1], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()

@@ -1,5 +1,6 @@
 """A manifest of crops becomes faces in memory, with what each head learns."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from training.crop import SETTINGS, CropSettings
 from training.crops import CropFolder, load_faces
 from training.data import DataFlags
 from training.errors import ConfigError, DataError
-from training.manifest import UNKNOWN, write_manifest
+from training.manifest import UNKNOWN, read_manifest, write_manifest
 
 AIHUB = ("기쁨", "당황", "분노", "불안", "상처", "슬픔", "중립")
 SOFT = parse_heads(["aihub7:label", "korean5:votes"])
@@ -26,7 +27,8 @@ def build_table(folder: Path) -> pd.DataFrame:
         for number, part in enumerate(("train", "train", "validation")):
             path = f"{label}/{number}.png"
             (folder / label).mkdir(parents=True, exist_ok=True)
-            colour = (10 * index, 20 * number, 200)
+            level = 10 * index + 80 * number  # another one in grey, too
+            colour = (level, level, 200)
             Image.new("RGB", (24, 24), colour).save(folder / path)
             votes = {f"vote_{each}": 2 * (each == label) + (each == "슬픔") for each in AIHUB}
             known = label != UNKNOWN
@@ -47,12 +49,56 @@ def test_every_head_gets_its_targets_and_truths(tmp_path: Path) -> None:
     assert soft.truths.tolist() == [0, 0, 1, 1, 2, 2, -1, -1, -1, -1, 3, 3, 4, 4]
 
 
+def test_the_same_picture_in_two_parts_is_refused_whatever_the_manifest_knows(
+    tmp_path: Path,
+) -> None:
+    table = build_table(tmp_path)
+    write_manifest(table, tmp_path / "parts.csv")
+    flags = DataFlags(None, None, tmp_path / "parts.csv", tmp_path, None)
+    assert [len(part) for part in flags.load(SOFT, 1, "train", "validation")] == [14, 7]
+    shutil.copy(tmp_path / "기쁨" / "0.png", tmp_path / "분노" / "2.png")
+    flags = DataFlags(None, None, tmp_path / "parts.csv", tmp_path, None)
+    with pytest.raises(
+        DataError, match=r"기쁨/0\.png and 분노/2\.png are the same picture in different parts"
+    ):
+        flags.load(SOFT, 1, "train", "validation")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "allowed"),
+    [
+        ("vote_기쁨", "", "whole numbers from 0 on"),
+        ("vote_기쁨", "1.5", "whole numbers from 0 on"),
+        ("vote_기쁨", "-1", "whole numbers from 0 on"),
+        ("vote_기쁨", "many", "whole numbers from 0 on"),
+        ("twin_of_held_out", "maybe", "True, False and nothing"),
+    ],
+)
+def test_cells_that_make_no_sense_are_named(
+    column: str, cell: str, allowed: str, tmp_path: Path
+) -> None:
+    table = build_table(tmp_path).assign(twin_of_held_out=False).astype({column: "object"})
+    table.loc[4, column] = cell
+    write_manifest(table, tmp_path / "parts.csv")
+    row = table["path"][4]
+    with pytest.raises(DataError, match=f"{column} of {row} is {cell!r}; allowed are {allowed}"):
+        read_manifest(tmp_path / "parts.csv")
+
+
+def test_a_blank_says_that_a_picture_has_no_twin(tmp_path: Path) -> None:
+    table = build_table(tmp_path).assign(twin_of_held_out="False")
+    table.loc[[0, 1], "twin_of_held_out"] = ["True", ""]
+    write_manifest(table, tmp_path / "parts.csv")
+    found = read_manifest(tmp_path / "parts.csv")["twin_of_held_out"]
+    assert (found[0], found[1:].any()) == (True, False)
+
+
 def test_pictures_that_teach_no_head_are_left_out(tmp_path: Path) -> None:
     five = parse_heads(["korean5:label"])
     faces = load_faces(build_table(tmp_path), CropFolder(tmp_path, None), "validation", five, 3)
     assert [path.split("/")[0] for path in faces.paths] == ["기쁨", "당황", "분노", "슬픔", "중립"]
     assert faces.pixels.shape == (5, 24, 24, 3)
-    assert faces.pixels[1, 0, 0].tolist() == [10, 40, 200]
+    assert faces.pixels[1, 0, 0].tolist() == [170, 170, 200]
 
 
 def test_the_crop_is_the_one_that_was_cut(tmp_path: Path) -> None:

@@ -97,6 +97,28 @@ def test_every_picture_becomes_a_row_with_its_part_label_and_votes(layout: Layou
     assert all(manifest[column].dtype == np.int64 for column in VOTES)
 
 
+def test_pictures_of_the_final_test_are_never_read(layout: Layout) -> None:
+    before = layout.read()
+    source = layout.data / layout.files[-1]
+    final = source.with_name("PrivateTest_1.jpg")
+    final.write_bytes(b"not even a picture")
+    name = final.relative_to(layout.data).as_posix()
+    layout.table = pd.concat([layout.table, layout.table.tail(1).assign(file=name)])
+    layout.excluded[name] = "Training"
+    pd.testing.assert_frame_equal(layout.read(), before)
+
+
+def test_a_list_without_reasons_leaves_pictures_out_of_training_alone(layout: Layout) -> None:
+    gone = [
+        next(name for name in layout.files if name.startswith(part)) for part in ("train", "test")
+    ]
+    pd.DataFrame({"file": gone}).to_csv(layout.exclude, index=False)
+    layout.table.to_csv(layout.votes, index=False)
+    manifest = read_fer2013(layout.data, layout.votes, layout.exclude)
+    assert layout.left_out(manifest) == {gone[0]}
+    assert not manifest["twin_of_held_out"].any()
+
+
 def test_the_same_folder_gives_the_same_manifest(layout: Layout) -> None:
     pd.testing.assert_frame_equal(layout.read(), layout.read())
 

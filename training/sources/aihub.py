@@ -97,8 +97,12 @@ def read_tsv(path: Path, person: str = PERSON) -> tuple[pd.DataFrame, list[Refus
 
 
 def read_json(paths: Sequence[Path], person: str = PERSON) -> tuple[pd.DataFrame, list[Refused]]:
-    """Several arrays as one manifest. Raises DataError for a file that holds no array."""
-    parts = [_tabulate(_read_array(path), path, person) for path in paths]
+    """Several arrays as one manifest; of a folder, all files in it that end in .json.
+
+    Raises DataError for a file that holds no array, or a folder without one.
+    """
+    files = [file for path in paths for file in _list_files(path)]
+    parts = [_tabulate(_read_array(file), file, person) for file in files]
     manifest = pd.concat([table for table, _ in parts], ignore_index=True)
     refused = [each for _, several in parts for each in several]
     twice = manifest["path"].duplicated()
@@ -106,6 +110,14 @@ def read_json(paths: Sequence[Path], person: str = PERSON) -> tuple[pd.DataFrame
         Refused("", 0, f"{path} stands in several files") for path in manifest["path"][twice]
     ]
     return manifest[~twice].reset_index(drop=True), refused
+
+
+def _list_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if files := sorted(path.rglob("*.json")):
+        return files
+    raise DataError(f"--input {path}: there is no .json file in it.")
 
 
 def clean_names(names: pa.Array) -> pa.Array:

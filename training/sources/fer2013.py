@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from kfer.faces import CropSpec
 from training.errors import DataError
 from training.files import read_csv
-from training.manifest import TRAIN, VALIDATION, VOTE
+from training.manifest import TRAIN, TWIN, VALIDATION, VOTE
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS
 
 FOLDERS = {
@@ -29,6 +29,7 @@ FOLDERS = {
 # FER2013's pictures are all that is known of its crop. MTCNN's box on 350 of them, enlarged, has a
 # median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.
 CROP = CropSpec(margin=-0.05, size=48, grey=True, align=True)
+FINAL_TEST = "PrivateTest_"  # how its files' names begin
 PARTS = {"train": TRAIN, "test": VALIDATION}
 VOTE_COLUMNS = [*FERPLUS_COLUMNS, *NO_EMOTION_COLUMNS]
 
@@ -38,8 +39,10 @@ def read_fer2013(
 ) -> pd.DataFrame:
     """The manifest of FER2013 plus FER+; ``flag`` is the one that named the folder.
 
-    Left out: training pictures named in ``exclude``, training pictures that stand in validation,
-    surplus pixel-identical copies, and groups of copies whose labels contradict each other.
+    Left out, unseen: pictures of the final test (PrivateTest), which the common download keeps in
+    the same folder as PublicTest. Left out too: training pictures named in ``exclude``, training
+    pictures that stand in validation, surplus pixel-identical copies, and groups of copies whose
+    labels contradict each other.
     Validation keeps every picture, as the field counts them.
 
     Raises:
@@ -47,14 +50,15 @@ def read_fer2013(
             that are not in the folder.
     """
     manifest = _list_pictures(data, flag)
-    manifest = manifest.join(_read_votes(votes, set(manifest.index)), how="left")
+    known = {*manifest.index, *_list_final_test(data)}
+    manifest = manifest.join(_read_votes(votes, known), how="left")
     if manifest[VOTE_COLUMNS].isna().any(axis=None):
         first = manifest.index[manifest[VOTE_COLUMNS].isna().any(axis=1)][0]
         raise DataError(f"--votes {votes}: no votes for {first}; every picture needs a row.")
     manifest[VOTE_COLUMNS] = manifest[VOTE_COLUMNS].astype("int64")
-    excluded = _read_exclusions(exclude, set(manifest.index)) if exclude else {}
-    manifest["twin_of_held_out"] = manifest.index.isin(
-        [path for path, twin in excluded.items() if twin != "PublicTest"]
+    excluded = _read_exclusions(exclude, known) if exclude else {}
+    manifest[TWIN] = manifest.index.isin(
+        [path for path, twin in excluded.items() if twin not in ("", "PublicTest")]
     )
     manifest["margin"], manifest["align"] = CROP.margin, CROP.align
     names = {column: VOTE + FERPLUS_COLUMNS.get(column, column) for column in VOTE_COLUMNS}
@@ -66,7 +70,8 @@ def _list_pictures(data: Path, flag: str) -> pd.DataFrame:
     rows = []
     for folder, part in PARTS.items():
         for name, label in FOLDERS.items():
-            files = sorted((data / folder / name).glob("*.jpg"))
+            pictures = (data / folder / name).glob("*.jpg")
+            files = sorted(file for file in pictures if not file.name.startswith(FINAL_TEST))
             if not files:
                 raise DataError(
                     f"{flag} {data}: no .jpg pictures in {folder}/{name}; expected FER2013 in the "
@@ -77,6 +82,10 @@ def _list_pictures(data: Path, flag: str) -> pd.DataFrame:
                 path = file.relative_to(data).as_posix()
                 rows.append({"path": path, "part": part, "label": label, "pixels": digest})
     return pd.DataFrame(rows).set_index("path")
+
+
+def _list_final_test(data: Path) -> list[str]:
+    return [file.relative_to(data).as_posix() for file in data.glob(f"*/*/{FINAL_TEST}*.jpg")]
 
 
 def _read_pixels(file: Path) -> np.ndarray:
@@ -121,9 +130,11 @@ def _read_votes(file: Path, known: set[str]) -> pd.DataFrame:
 
 
 def _read_exclusions(file: Path, known: set[str]) -> dict[str, str]:
-    table = _read_table(file, "--exclude", ["file", "identical_to"])
+    """What each listed picture is a copy of: a part of the data set, or "" where it is not said."""
+    table = _read_table(file, "--exclude", ["file"])
     _reject_unknown(table, "--exclude", file, known)
-    return dict(zip(table["file"], table["identical_to"], strict=True))
+    twins = table["identical_to"].fillna("") if "identical_to" in table else [""] * len(table)
+    return dict(zip(table["file"], twins, strict=True))
 
 
 def _drop_copies(manifest: pd.DataFrame, excluded: set[str]) -> pd.DataFrame:
