@@ -41,7 +41,8 @@ def create_study(
         str | None, typer.Option(help="Image set whose every image is an attention check.")
     ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", help="Image sets to draw from; default: all.")
+        list[str] | None,
+        typer.Option("--set", help="Image sets to draw from; default: all but the demo's."),
     ] = None,
 ) -> None:
     """Draw a balanced choice of images and open the study; of a known name, a new version."""

@@ -24,10 +24,17 @@ def has_image_set(session: Session, name: str) -> bool:
 def list_candidates(
     session: Session, taxonomy: str, sets: Iterable[str] | None = None
 ) -> list[Candidate]:
-    """Images of every set with labels of that taxonomy, or of the named sets alone."""
+    """Images with labels of that taxonomy, of the named sets.
+
+    Otherwise of every set but those of a demonstration, which anybody can have seen beforehand.
+    """
     query = _CANDIDATES.where(ImageSet.taxonomy == taxonomy)
     if sets is not None:
         query = query.where(ImageSet.name.in_(list(sets)))
+    else:
+        demos = [study.id for study in list_studies(session) if study.definition.demo]
+        shown = select(Image.image_set_id).join(StudyImage, StudyImage.image_id == Image.id)
+        query = query.where(ImageSet.id.not_in(shown.where(StudyImage.study_id.in_(demos))))
     return [Candidate(*row) for row in session.execute(query)]
 
 
