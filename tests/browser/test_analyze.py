@@ -319,6 +319,36 @@ def test_a_heic_photo_is_shown_by_the_servers_preview(page: Page) -> None:
     expect(page.locator(".kfer-tag").first).to_contain_text(HANGUL)
 
 
+def test_a_late_preview_does_not_replace_a_newer_photo(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/kfer/preview*", lambda route: held.append(route))
+    plain = Image.new("RGB", (400, 300), "seagreen")
+    with page.expect_request("**/kfer/preview*"):
+        upload(page, encode_heic(plain), "IMG_0001.HEIC")
+    upload(page, GROUP)
+    expect_three_faces(page)
+    (preview,) = held
+    with page.expect_response("**/kfer/preview*"):
+        preview.continue_()
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('.kfer-photo').naturalWidth") == 1280
+
+
+def test_an_answer_that_breaks_off_or_an_example_that_does_not_come_is_said(page: Page) -> None:
+    error = page.locator(".kfer-error")
+    page.route("**/kfer/analyze*", lambda route: route.fulfill(status=200, body='{"analysis": {'))
+    upload(page, GROUP)
+    expect(error).to_contain_text("서버에 닿지 못했어요")
+    page.unroute("**/kfer/analyze*")
+    page.route("**/kfer/examples/*", lambda route: route.abort())
+    upload(page, GROUP)
+    expect_three_faces(page)
+    page.locator(".kfer-example").first.click()
+    expect(error).to_contain_text("서버에 닿지 못했어요")
+    expect(page.locator(".kfer-busy")).to_be_hidden()
+    expect(page.locator(".kfer-card")).to_have_count(0)
+
+
 def test_a_server_that_is_gone_is_said(page: Page) -> None:
     page.route("**/kfer/analyze*", lambda route: route.abort())
     upload(page, GROUP)

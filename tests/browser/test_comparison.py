@@ -1,14 +1,17 @@
 """The comparison on the demo study with twelve simulated people: what is shown is computed."""
 
 import io
+import json
 import re
 import struct
+import time
 from collections.abc import Callable, Iterator
 from datetime import date
+from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from sqlalchemy import Engine
 
 from survey.charts.board import draw_board
@@ -121,6 +124,47 @@ def test_every_filter_shows_what_the_statistics_say(
     page.get_by_role("button", name="English").click()
     expect(status).to_contain_text("12 of 12 people · 100 images")
     expect_findings(page, compare_study(data, Filters()), "en")
+
+
+def test_ticks_that_follow_each_other_quickly_all_count(
+    open_page: Callable[..., Page], server: AppServer, data: StudyData
+) -> None:
+    page = open_page(server)
+    open_tab(page)
+    asked: list[dict[str, Any]] = []
+
+    def hold(route: Route) -> None:
+        asked.append(json.loads(route.request.post_data or "{}")["filters"])
+        time.sleep(0.5)
+        route.continue_()
+
+    page.route("**/comparison/view", hold)
+    page.locator("[data-filter=labels] summary").click()
+    page.evaluate("""() => {
+      for (const label of ["기쁨", "당황"]) {
+        document.querySelector(`[data-filter=labels] input[value="${label}"]`).click();
+      }
+    }""")
+    rest = ("분노", "슬픔", "중립")
+    expect(page.locator("[data-filter=labels] summary b")).to_have_text("3 / 5")
+    expect(page.locator(".kfer-content[aria-busy]")).to_have_count(0)
+    assert asked[-1]["labels"] == list(rest)
+    page.unroute("**/comparison/view")
+    expect_findings(page, compare_study(data, Filters(labels=rest)))
+
+
+def test_no_filter_reaches_beyond_a_narrow_phone(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, size=(360, 740))
+    open_tab(page)
+    for name in ("labels", "models", "leave_out"):
+        page.locator(f"[data-filter={name}] summary").click()
+        box = page.locator(f"[data-filter={name}] .kfer-list").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        page.locator(f"[data-filter={name}] summary").click()
 
 
 def find_split(data: StudyData) -> date:

@@ -220,6 +220,19 @@ def test_a_shown_frame_is_young_and_a_second_visitor_is_served_meanwhile(
     assert max(waits) < 2 * SLOW_SECONDS
 
 
+@pytest.mark.parametrize("action", ["camera", "live"])
+def test_another_tab_ends_the_filming(action: str, watched: Page) -> None:
+    start(watched, action)
+    results = watched.locator(".kfer-results")
+    expect(results).to_have_attribute("aria-live", "off" if action == "live" else "polite")
+    watched.get_by_role("tab", name="Take part").click()
+    watched.wait_for_function("window.tracks.every((track) => track.readyState === 'ended')")
+    assert list_tracks(watched) == ["ended"]
+    watched.get_by_role("tab", name="Analyze").click()
+    expect(watched.locator(f"[data-action={action}]")).to_be_visible()
+    expect(results).to_have_attribute("aria-live", "polite")
+
+
 def test_frames_are_never_sent_before_the_last_ones_answer_is_there(
     open_page: Callable[..., Page], slow_server: AppServer
 ) -> None:

@@ -1,0 +1,155 @@
+"""Codes that lead back: in an address, on the device, into a study that is over."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from survey import studies
+from survey.database import open_database, transaction
+from survey.records import StudyDefinition
+from tests.browser.survey_steps import (
+    answer_by_key,
+    answer_up_to,
+    expect_screen,
+    get_code,
+    go_to_practice,
+    list_answers,
+    open_tab,
+    press_primary,
+)
+from tests.servers import AppServer
+from tests.survey.conftest import NOW
+from tests.survey.samples import SMALL, TEXTS, add_study
+
+pytestmark = pytest.mark.browser
+
+
+@contextmanager
+def open_study(
+    server: AppServer, name: str, definition: StudyDefinition
+) -> Iterator[Callable[[], None]]:
+    """A study beside the demo; what it gives closes it."""
+    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
+    add_study(engine, name, definition)
+
+    def close() -> None:
+        with transaction(engine) as session:
+            if not studies.get_study(session, name).closed_at:
+                studies.close_study(session, name, NOW)
+
+    try:
+        yield close
+    finally:
+        close()  # the demo is on again for other tests
+        engine.dispose()
+
+
+def test_a_code_in_the_address_gives_way_to_a_newer_one(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    old = get_code(page)
+    page.goto(f"{server.url}/?study=demo#code={old}")
+    page.reload()
+    open_tab(page)
+    expect_screen(page, "welcome-back")
+    page.get_by_role("button", name="처음부터 하기").click()
+    go_to_practice(page)
+    new = get_code(page)
+    assert new != old
+    answer_by_key(page, "1")
+    page.reload()
+    open_tab(page)
+    press_primary(page)
+    expect_screen(page, "practice")
+    assert get_code(page) == new
+    # Nor does a link that leads nowhere take away what the device keeps.
+    page.goto(f"{server.url}/?study=demo#code=0000-0000-0000-0000")
+    page.reload()
+    open_tab(page)
+    press_primary(page)
+    expect(page.locator(".kfer-survey .kfer-error")).to_contain_text("모르는 코드")
+    assert get_code(page) == new
+    page.reload()
+    open_tab(page)
+    press_primary(page)
+    expect_screen(page, "practice")
+    assert len(list_answers(server, new)) == 1
+
+
+def test_a_study_that_is_over_still_shows_results_and_deletes(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    with open_study(server, "over", SMALL) as close:
+        page = open_page(server, query="?study=over")
+        go_to_practice(page)
+        done = page.evaluate("localStorage.getItem('kfer-survey-over')")
+        answer_up_to(page, server, done, "main", None)
+        other = open_page(server, query="?study=over")
+        go_to_practice(other)
+        answer_by_key(other, "1")
+        close()
+        # In the middle of it: the next face does not come.
+        other.keyboard.press("2")
+        expect(other.locator(".kfer-survey .kfer-error")).to_contain_text("끝났어요")
+        other.reload()
+        open_tab(other)
+        expect_screen(other, "welcome-back")
+        expect(other.get_by_role("button", name="처음부터 하기")).to_have_count(0)
+        press_primary(other)
+        expect_screen(other, "closed")
+        expect(other.locator(".kfer-survey")).to_contain_text("이 설문은 끝났어요")
+        # Whoever has finished comes to the result by the link, and can delete everything.
+        page.goto(f"{server.url}/?study=over#code={done}")
+        page.reload()
+        open_tab(page)
+        press_primary(page)
+        expect_screen(page, "result")
+        page.get_by_role("button", name="내 답 모두 지우기").click()
+        page.get_by_role("button", name="네, 지워 주세요").click()
+        expect_screen(page, "deleted")
+        # Without a code there is nothing to do but to type one.
+        page.reload()
+        open_tab(page)
+        expect_screen(page, "closed")
+        expect(page.locator(".kfer-have-code")).to_be_visible()
+
+
+def test_a_face_that_was_left_for_hours_is_answered_and_marked(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    sent: list[dict[str, object]] = []
+
+    def watch(route: Route) -> None:
+        sent.append(json.loads(route.request.post_data or "{}"))
+        route.continue_()
+
+    page.route("**/survey/api/answer", watch)
+    page.evaluate("""() => {
+      const now = performance.now.bind(performance);
+      performance.now = () => now() + 4 * 3_600_000;
+    }""")
+    answer_by_key(page, "1")
+    (answer,) = sent
+    assert answer["response_ms"] == 3_600_000
+    client = answer["client"]
+    assert isinstance(client, dict)
+    assert client["blurred"] is True
+    assert len(list_answers(server, get_code(page))) == 1
+
+
+def test_a_study_in_one_language_can_be_taken_part_in_from_any_browser(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    english = {"en": TEXTS["en"]}
+    with open_study(server, "english", replace(SMALL, title=english, consent=english)):
+        page = open_page(server, query="?study=english")
+        go_to_practice(page)
+        assert answer_by_key(page, "1") == "trial"
