@@ -141,6 +141,26 @@ def test_what_keeps_the_app_from_starting_is_said_in_one_line(
     assert capsys.readouterr().err.startswith(message)
 
 
+def test_a_data_folder_that_cannot_be_made_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    taken = tmp_path / "data"
+    taken.write_text("a file", encoding="utf-8")
+    monkeypatch.setattr(app.os, "environ", {"KFER_DATA_DIR": str(taken / "kfer")})
+    with pytest.raises(SystemExit) as exited:
+        app.main()
+    assert exited.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"KFER: KFER_DATA_DIR {taken / 'kfer'} cannot be used (")
+
+
+def test_a_card_whose_front_matter_never_ends_is_shown_whole(tiny_bundle: Path) -> None:
+    folder = shutil.copytree(tiny_bundle, tiny_bundle.parent / "endless")
+    (folder / "README.md").write_text("---\nlicense: mit\n---", encoding="utf-8")
+    recognizer, missing = build_recognizer(str(folder))
+    build_app(recognizer, missing, *build_empty_survey())
+
+
 def find_html(blocks: gr.Blocks) -> str:
     """What every HTML component of the app shows."""
     components = blocks.blocks.values()

@@ -5,11 +5,20 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
+from PIL import Image
 from typer.main import get_command
 
 import kfer.cli
 import survey.cli
 import training.cli
+from kfer import __version__
+from kfer.faces import Face
+from kfer.labels import TAXONOMIES
+from kfer.photos import Photo
+from kfer.pipeline import Analysis, FaceReading, describe
+from kfer.predictions import Prediction
+from kfer.render import build_rows
 from survey.export import COLUMNS
 from survey.records import StudyDefinition
 from survey.statistics.quality import RULES
@@ -54,6 +63,24 @@ def test_readme_names_every_setting_that_the_app_reads() -> None:
     for name in names:
         assert name in source
         assert f"`{name}`" in README
+
+
+def test_the_guide_to_readings_documents_every_field_and_label() -> None:
+    guide = (ROOT / "docs" / "readings.md").read_text(encoding="utf-8")
+    taxonomy = TAXONOMIES["fer7"]
+    reading = FaceReading(Face((0, 0, 9, 9), 0.9), Prediction(taxonomy, (1, 0, 0, 0, 0, 0, 0)))
+    photo = Photo(Image.new("RGB", (9, 9)), 9, 9)
+    described = describe(Analysis(photo, "m@1", taxonomy, (reading,), whole=False), "photo.jpg")
+    (row,) = build_rows(described)
+    for field in {*described, *described["faces"][0], *row} - set(taxonomy.labels) - {"face"}:
+        assert f"`{field}`" in guide
+    for each in TAXONOMIES.values():
+        assert f"| `{each.name}` | {' '.join(each.labels)}" in guide
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
 
 
 def test_the_guide_to_studies_documents_every_column_flag_and_setting() -> None:

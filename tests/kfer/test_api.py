@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
 from app import Settings, build_app, launch
+from kfer.errors import PhotoError
 from kfer.labels import TAXONOMIES
+from kfer.ui import _take_upload
 from kfer.web import build_routes
 from tests.kfer.fake_recognizer import FakeRecognizer, build_reading
 from tests.kfer.photo_samples import (
@@ -264,6 +267,17 @@ def test_a_page_leaves_nothing_on_the_disk_and_a_call_only_its_picture(
     (left,) = set(server.list_files()) - before
     assert left.is_relative_to(server.cache)
     assert left.read_bytes() == Path(picture).read_bytes() != frame
+
+
+def test_an_upload_that_was_read_is_gone_and_says_so(server: AppServer) -> None:
+    status, body = post(
+        f"{server.url}/gradio_api/upload", *build_upload("once.webp", GROUP.read_bytes())
+    )
+    assert status == 200
+    upload = {"path": json.loads(body)[0], "meta": {"_type": "gradio.FileData"}}
+    assert "event: complete" in call_raw(server, [upload, None, "mtcnn", None])
+    with pytest.raises(PhotoError, match="an upload is read once and deleted; upload it again"):
+        _take_upload(upload | {"path": str(Path(get_upload_folder()) / "gone.webp")})
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import Engine
 
-from survey.charts.look import Words
+from survey.charts.look import FONT, Words
 from survey.charts.people import say_headline
 from survey.comparison import Comparison, Filters, compare_study, read_study
 from survey.errors import StudyError
@@ -48,6 +48,7 @@ def test_it_holds_everything_and_asks_for_nothing(comparison: Comparison, langua
     # Plotly names addresses, of maps that we do not draw; nothing of ours is loaded from anywhere.
     assert re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", html) == []
     assert html.count("<tr") == 11 + 3  # ten images, people and their majority, two headings
+    assert f"font-family: {FONT};" in build_report(comparison, words, NOW)  # CSS: not escaped
 
 
 def test_what_a_study_says_is_text_not_html(comparison: Comparison) -> None:

@@ -83,6 +83,12 @@ def test_a_value_of_the_wrong_type_is_refused(name: str, value: Any) -> None:
         build_config({**NEEDED, name: value}, "here")
 
 
+@pytest.mark.parametrize("heads", [[1], [None], ["fer7"], ["fer7:faces"], ["moods:label"]])
+def test_heads_that_are_none_are_refused(heads: list[Any]) -> None:
+    with pytest.raises(ConfigError, match="heads: must be TAXONOMY:label or TAXONOMY:votes"):
+        build_config({**NEEDED, "heads": heads}, "here")
+
+
 def test_an_integer_does_for_a_number() -> None:
     assert build_config({**NEEDED, "rotation": 0, "mixup": 1}, "here").mixup == 1
 

@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
 from kfer.bundle import hash_file
 from kfer.errors import DetectorError
 from kfer.faces import CropSpec
 from training import crop as module
+from training.cli import app
 from training.crop import LOG, MANIFEST, NOTES, CropSettings, Outcome, crop_photos
-from training.errors import DataError
-from training.manifest import BOX, read_manifest
+from training.errors import ConfigError, DataError
+from training.manifest import BOX, read_manifest, write_manifest
 
 BY_BOXES = CropSettings("boxes", CropSpec(0.0, 40, grey=False, align=False))
 EXAMPLES = Path("kfer/examples")
@@ -39,6 +41,20 @@ def draw_photo(
     exif[0x0112] = orientation
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, quality=97, exif=exif)
+
+
+def test_the_manifest_that_says_what_to_cut_is_not_written_over(tmp_path: Path) -> None:
+    table = build_table(tmp_path / "images", red=1, green=1, blue=1)
+    write_manifest(table, tmp_path / "work" / MANIFEST)
+    before = (tmp_path / "work" / MANIFEST).read_bytes()
+    for out in (tmp_path / "work", tmp_path / "images" / ".." / "work"):
+        done = CliRunner().invoke(
+            app, ["crop", "--manifest", str(tmp_path / "work" / MANIFEST), "--images",
+                  str(tmp_path / "images"), "--out", str(out), "--by", "haar"],
+        )  # fmt: skip
+        assert isinstance(done.exception, ConfigError)
+        assert "would be written over --manifest" in str(done.exception)
+    assert (tmp_path / "work" / MANIFEST).read_bytes() == before
 
 
 def build_table(images: Path, **orientations: int) -> pd.DataFrame:
