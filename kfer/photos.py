@@ -21,6 +21,8 @@ from kfer.errors import PhotoError
 MAX_MEGAPIXELS = 64
 WORKING_SIDE = 2048  # px; a face of 2 % of the long side still has 40 px here
 ENOUGH_SIDE = 1600  # px; JPEG may be decoded this small, in one of its own sizes
+PLAIN_TIFF = 42
+MAX_TAGS = 65535  # that a plain TIFF can have
 FORMATS = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 # What brings a picture of each EXIF orientation upright; from 5 on, width and height change places.
@@ -112,11 +114,8 @@ def _decode(image: Image.Image) -> Photo:
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise _too_large(f"{image.width} x {image.height} px, {megapixels:.0f}")
-    # A TIFF is decoded by whole tiles, which may be far larger than what it shows.
-    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    tile = tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0) / 1e6
-    if tile > MAX_MEGAPIXELS:
-        raise _too_large(f"a tile of {tile:.0f}")
+    if isinstance(image, TiffImageFile):
+        _check_tiles(image)
     original = image.size
     # Lets JPEG decode straight to 1/2, 1/4 or 1/8 where that is still large enough: a photo of 12
     # megapixels in a tenth of the time that decoding and shrinking take.
@@ -129,6 +128,33 @@ def _decode(image: Image.Image) -> Photo:
     upright = image if orientation == 1 else image.transpose(_TURNS[orientation])
     width, height = original[::-1] if orientation >= 5 else original
     return Photo(_to_rgb(upright), width, height)
+
+
+def _check_tiles(image: TiffImageFile) -> None:
+    """A TIFF is decoded by whole tiles, which may be far larger than what it shows."""
+    assert image.fp is not None  # it is open
+    tags = _list_tags(image.fp)
+    if len(set(tags)) < len(tags):  # Pillow goes by the last of them, its decoder by the first
+        raise ValueError("a TIFF tag stands there twice")
+    width, height = (float(image.tag_v2.get(tag, 0)) for tag in (TILEWIDTH, TILELENGTH))
+    megapixels = width * height / 1e6
+    if megapixels > MAX_MEGAPIXELS:
+        raise _too_large(f"a tile of {megapixels:.0f}")
+
+
+def _list_tags(file: IO[bytes]) -> list[int]:
+    """Of a TIFF's first picture, as they stand in the file."""
+    file.seek(0)
+    order = {b"II": "<", b"MM": ">"}[file.read(2)]
+    (version,) = struct.unpack(f"{order}H", file.read(2))
+    # Plain TIFF, or BigTIFF: where the place of the tags stands, and the sizes of what is there.
+    at, place, count, entry = (4, "I", "H", 12) if version == PLAIN_TIFF else (8, "Q", "Q", 20)
+    file.seek(at)
+    (start,) = struct.unpack(f"{order}{place}", file.read(struct.calcsize(place)))
+    file.seek(start)
+    (n,) = struct.unpack(f"{order}{count}", file.read(struct.calcsize(f"={count}")))
+    entries = file.read(min(n, MAX_TAGS) * entry)
+    return [tag for tag, _ in struct.iter_unpack(f"{order}H{entry - 2}s", entries)]
 
 
 def _find_orientation(image: Image.Image) -> int:

@@ -26,7 +26,7 @@ from kfer.render import build_rows, draw_analysis, write_csv
 
 MAX_BYTES = 30 * 1024 * 1024
 AT_ONCE = 2  # photos read at the same time; more would only slow each other down
-MOST = 16  # photos held in memory, those that wait for their turn among them
+MOST = 16  # photos that have come and wait for their turn, or are being read
 JPEG_QUALITY = 90
 MAX_NAME = 255  # characters of a photo's name that are repeated in its readings
 
@@ -52,8 +52,7 @@ def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
     readers, places = CapacityLimiter(AT_ONCE), CapacityLimiter(MOST)
 
     def build_endpoint(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        async def read(request: Request) -> Response:
-            data = await _read_body(request)
+        async def read(request: Request, data: bytes) -> Response:
             async with readers:
                 if await request.is_disconnected():
                     raise ClientDisconnect  # while the photo waited
@@ -62,11 +61,13 @@ def build_routes(recognizer: Recognizer) -> list[BaseRoute]:
                 )
 
         async def endpoint(request: Request) -> Response:
-            if places.available_tokens < 1:
-                return JSONResponse({"error": _BUSY}, 503, headers=_PRIVATE)
             try:
+                # A place is for photos that have come: one that comes slowly holds up nobody.
+                data = await _read_body(request) if places.available_tokens else b""
+                if not places.available_tokens:
+                    return JSONResponse({"error": _BUSY}, 503, headers=_PRIVATE)
                 async with places:
-                    return await read(request)
+                    return await read(request, data)
             except KferError as error:
                 message = {"ko": error.korean, "en": str(error)}
                 return JSONResponse({"error": message}, 422, headers=_PRIVATE)

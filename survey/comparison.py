@@ -101,7 +101,7 @@ class Comparison:
 
     Counts: ``people`` of ``finished`` participants are left, ``flagged`` and ``outside`` the dates
     were taken out; None where they would tell about single persons. ``days``: see StudyData, of
-    those who are left.
+    those who are left, or of everybody where that would tell about single persons.
     """
 
     study: StudyRecord
@@ -203,7 +203,7 @@ def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = Fals
         unfinished=data.unfinished,
         flagged=None if private else int(dropped["flagged"].sum()),
         outside=None if private else int(dropped["outside"].sum()),
-        days=() if reason else tuple(np.array(data.days, dtype=object)[kept].tolist()),
+        days=_list_days(data, kept, may_see_all=may_see_all) if reason is None else (),
         summary=None if reason else summarize(part, models),
         withheld=reason,
     )
@@ -246,10 +246,20 @@ def _find_reason(
         return Withheld.no_answers
     if may_see_all:
         return None
-    if len(part.participants) < ENOUGH_PEOPLE:
+    if len(data.table.participants) < ENOUGH_PEOPLE:
         return Withheld.few_people
     used = {*filters.leave_out, *([DAY] if filters.since or filters.until else [])}
-    return None if not used or used <= find_safe_filters(data) else Withheld.set_apart
+    # First: whether few people are left by a filter that is not safe is itself not to be told.
+    if used and not used <= find_safe_filters(data):
+        return Withheld.set_apart
+    return Withheld.few_people if len(part.participants) < ENOUGH_PEOPLE else None
+
+
+def _list_days(data: StudyData, kept: NDArray[np.bool_], *, may_see_all: bool) -> tuple[date, ...]:
+    """Of those who are left; of everybody where that would tell who was taken out."""
+    if may_see_all or DAY in find_safe_filters(data):
+        return tuple(day for day, stays in zip(data.days, kept, strict=True) if stays)
+    return data.days
 
 
 def find_safe_filters(data: StudyData) -> frozenset[str]:

@@ -115,10 +115,11 @@ def train(
 def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[str, Any] | None:
     """What to go on from, if anything. Raises CheckpointError."""
     if not last.exists():
-        if best.exists():
+        # Of a run that was interrupted as it first wrote, or of another one, or a mean of several.
+        found = load_checkpoint(best, beginning["config"]) if best.exists() else beginning
+        if found.get("data") != beginning["data"]:
             raise CheckpointError(
-                f"{best} stands there without {last.name}: the mean of other runs, or part of one; "
-                "name another --out folder."
+                f"{best}: is the mean of other runs, or of another run; name another --out folder."
             )
         return None
     state = load_checkpoint(last, beginning["config"])

@@ -36,14 +36,15 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
     people = summary.people
     # In the order of size, not in that of the participants, who are nobody's business.
     scores = sorted(score.right.value for score in people.scores if score.right.value is not None)
-    # Rounded, so that 0.55 stands where 55 % does; the last bin is that of 95 to 100 %.
-    counts, edges = np.histogram(np.round(scores, 9), bins=BINS, range=(0, 1))
+    # In percent and rounded, so that edges and scores are whole where they should be; the last bin
+    # is that of 95 to 100 %.
+    counts, edges = np.histogram(np.round(np.multiply(scores, 100), 7), bins=BINS, range=(0, 100))
     figure = go.Figure(
         go.Bar(
-            x=100 * (edges[:-1] + edges[1:]) / 2,
+            x=(edges[:-1] + edges[1:]) / 2,
             y=counts,
             width=100 / BINS,
-            customdata=[f"{100 * low:.0f}–{100 * high:.0f}" for low, high in pairwise(edges)],
+            customdata=[f"{low:.0f}–{high:.0f}" for low, high in pairwise(edges)],
             hovertemplate="%{customdata} %: %{y}",
             marker={"color": PEOPLE, "line": {"color": "white", "width": 1}},
             name=words.people,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from survey.records import title_models
 from survey.statistics.accuracy import (
     Scores,
     compute_mean,
@@ -111,14 +110,10 @@ def summarize(
     sampler = sampler or Sampler()
     right = {model.name: model.answers == table.truth for model in models}
     people_gap, model_gaps = estimate_visibility_gaps(table, right, sampler)
-    titles = title_models(right)
     return Summary(
         table,
         _summarize_people(table, people_gap, sampler),
-        tuple(
-            _summarize_model(table, model, titles[model.name], model_gaps[model.name], sampler)
-            for model in models
-        ),
+        tuple(_summarize_model(table, model, model_gaps[model.name], sampler) for model in models),
     )
 
 
@@ -151,12 +146,12 @@ def _summarize_people(table: AnswerTable, gap: Figure, sampler: Sampler) -> Peop
 
 
 def _summarize_model(
-    table: AnswerTable, model: ModelColumn, title: str, gap: Figure, sampler: Sampler
+    table: AnswerTable, model: ModelColumn, gap: Figure, sampler: Sampler
 ) -> ModelSummary:
     right = model.answers == table.truth
     return ModelSummary(
         name=model.name,
-        title=title,
+        title=model.title,
         source=model.source,
         answers=model.answers,
         accuracy=score_model(table, model.answers),

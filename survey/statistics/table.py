@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kfer.labels import Taxonomy
-from survey.records import VISIBILITIES, Candidate, ModelAnswer
+from survey.records import VISIBILITIES, Candidate, ModelAnswer, title_models
 
 MISSING = -1
 
@@ -97,10 +97,12 @@ class AnswerTable:
 class ModelColumn:
     """One model's probabilities (I, K) for the images of a table, in its order.
 
-    ``source`` is the taxonomy the model answers in by itself, where that is known.
+    ``title`` is how people read its ``name``; ``source`` is the taxonomy the model answers in by
+    itself, where that is known.
     """
 
     name: str
+    title: str
     probabilities: NDArray[np.float64]
     source: str | None = None
 
@@ -152,9 +154,11 @@ def align_models(table: AnswerTable, answers: Iterable[ModelAnswer]) -> list[Mod
     for answer in answers:
         said.setdefault(answer.model, {})[answer.image_id] = answer.probabilities
         sources[answer.model] = answer.source
+    titles = title_models(said)
     return [
         ModelColumn(
             model,
+            titles[model],
             np.array(
                 [
                     [by_image[image][label] for label in table.labels.labels]

@@ -97,15 +97,20 @@ def encode_47_megapixels() -> bytes:
     return encode(build_quarters(8000, 5900), "JPEG", quality=40)
 
 
-def write_tile_bomb(side: int) -> bytes:
-    """A grey TIFF of 64 x 64 pixels in a single tile of ``side`` x ``side``, deflated."""
+def write_tile_bomb(side: int, *more: tuple[int, int, int, bytes]) -> bytes:
+    """A grey TIFF of 64 x 64 pixels in a single tile of ``side`` x ``side``, deflated.
+
+    ``more`` tags stand behind the others: number, type, count and four bytes.
+    """
     data = zlib.compress(bytes(side * side))
-    tags = {
+    values = {
         256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1,  # size, bits, deflate, grey, one channel
-        322: side, 323: side, 324: 8 + 2 + 12 * 10 + 4, 325: len(data),  # the tile, and where it is
+        322: side, 323: side, 325: len(data),
     }  # fmt: skip
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data
+    start = 8 + 2 + 12 * (len(values) + 1 + len(more)) + 4
+    tags = [(tag, 4, 1, struct.pack("<I", value)) for tag, value in [*values.items(), (324, start)]]
+    entries = b"".join(struct.pack("<HHI4s", *tag) for tag in [*tags, *more])
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags) + len(more)) + entries + bytes(4) + data
 
 
 def encode_animation(format_: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,6 +108,19 @@ def test_a_small_picture_in_a_huge_tile_is_refused_before_it_is_decoded() -> Non
     assert len(bomb) < 100_000
     with pytest.raises(PhotoError, match="a tile of 81 megapixels, and at most 64 are allowed"):
         open_photo(bomb)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [(322, 4, 1, struct.pack("<I", 64)), (323, 4, 1, struct.pack("<I", 64))],  # Pillow's choice
+        [(322, 2, 4, b"164\0"), (323, 4, 1, b"\xff\xff\xff\xff")],  # a text, four billion times
+    ],
+    ids=["said twice", "no number"],
+)
+def test_the_size_of_a_tile_cannot_be_disguised(more: list[tuple[int, int, int, bytes]]) -> None:
+    with pytest.raises(PhotoError, match="is damaged or cut short"):
+        open_photo(samples.write_tile_bomb(9000, *more))
 
 
 def test_a_photo_just_under_the_limit_opens() -> None:

@@ -284,6 +284,31 @@ def test_only_so_many_photos_are_held_at_a_time() -> None:
     assert asyncio.run(post_photo(app, asyncio.Event()))[0] == 200
 
 
+def test_photos_that_come_slowly_hold_up_nobody(fake: FakeRecognizer) -> None:
+    app = serve(fake)
+
+    async def stall() -> int:
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(_message: Any) -> None:
+            pass
+
+        slow = [
+            asyncio.create_task(app(build_scope("/kfer/analyze"), receive, send))
+            for _ in range(2 * MOST)
+        ]
+        await asyncio.sleep(0.1)
+        status, _ = await post_photo(app, asyncio.Event())
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        return status
+
+    assert asyncio.run(stall()) == 200
+
+
 def test_the_photo_of_somebody_who_left_while_it_waited_is_not_read() -> None:
     held = HeldRecognizer()
     app = serve(held)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training import loop
+from training.checkpoint import save_checkpoint
 from training.config import TrainConfig
 from training.dataset import FaceSet
 from training.errors import CheckpointError, DivergedError
@@ -250,3 +251,15 @@ def test_a_run_does_not_go_on_with_other_pictures_or_other_teachers(tmp_path: Pa
         )
     go_on(data[0], origin)
     assert (tmp_path / "last.pt").read_bytes() == kept
+
+
+def test_a_run_that_was_interrupted_as_it_first_wrote_begins_again(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # best.pt is written, last.pt is not
+        patch.setattr(loop, "save_checkpoint", fail_at(2, save_checkpoint, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            run(DROPOUT, tmp_path)
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["best.pt"]
+    run(DROPOUT, tmp_path)
+    assert_same_run(tmp_path, uninterrupted)

@@ -12,9 +12,10 @@ import pytest
 import survey.statistics
 from survey.charts import models, people
 from survey.charts.look import REASONS, Chart, Words, attach, percent
+from survey.records import ModelAnswer
 from survey.statistics.figures import Figure, explain
 from survey.statistics.summary import Summary, summarize
-from survey.statistics.table import ModelColumn
+from survey.statistics.table import ModelColumn, align_models
 from tests.survey.statistics.planted import build, draw, draw_probabilities
 
 Plot = Callable[[Summary, Words], Chart]
@@ -35,7 +36,7 @@ PLOTS: list[Plot] = [
 def summary() -> Summary:
     table = draw(1, people=12)
     columns = [
-        ModelColumn(f"{name}@1", draw_probabilities(seed, table.truth, 2.0))
+        ModelColumn(f"{name}@1", name, draw_probabilities(seed, table.truth, 2.0))
         for seed, name in enumerate(("one", "other"))
     ]
     return summarize(table, columns)
@@ -68,9 +69,10 @@ def test_the_headline_is_what_a_paper_would_quote(summary: Summary) -> None:
 
 
 def test_scores_are_counted_up_to_the_best_and_in_nobodys_order() -> None:
-    rows = [[0] * 20, [0] * 11 + [1] * 9, [0] * 20, [1] * 20]  # 100, 55, 100 and 0 % right
+    # One person for each of 0, 5, ... 100 %.
+    rows = [[0] * right + [1] * (20 - right) for right in range(21)]
     drawn = plot_counts(rows)
-    assert {low: count for low, count in drawn.items() if count} == {0: 1, 55: 1, 95: 2}
+    assert drawn == {5 * low: 1 + (low == 19) for low in range(20)}
     assert drawn == plot_counts(rows[::-1])
 
 
@@ -86,11 +88,17 @@ def plot_counts(rows: list[list[int]]) -> dict[float, int]:
 
 def test_versions_of_one_model_are_told_apart() -> None:
     table = draw(1, people=12)
-    columns = [
-        ModelColumn(name, draw_probabilities(seed, table.truth, 2.0))
+    answers = [
+        ModelAnswer(name, image, dict(zip(table.labels.labels, row, strict=True)))
         for seed, name in enumerate(("same@1", "same@2", "other@1"))
+        for image, row in zip(
+            table.images, draw_probabilities(seed, table.truth, 2.0).tolist(), strict=True
+        )
     ]
-    found = summarize(table, columns)
+    columns = align_models(table, answers)
+    found = summarize(table, columns[:2])  # also where a filter leaves one of them
+    assert [model.title for model in found.models] == ["other", "same@1"]
+    found = summarize(table, columns[1:] + columns[:1])
     assert [model.title for model in found.models] == ["same@1", "same@2", "other"]
     heatmap = models.plot_consistency(found, Words("en")).figure.data[0]
     assert list(heatmap.x) == ["people", "same@1", "same@2", "other"]

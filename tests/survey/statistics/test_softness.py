@@ -33,7 +33,7 @@ def test_divergences_are_scipys_relative_entropy() -> None:
 
 def test_doubts_of_a_model_and_of_people() -> None:
     table = draw(1, people=15)
-    model = ModelColumn("m", draw_probabilities(2, table.truth, 2.0))
+    model = ModelColumn("m", "m", draw_probabilities(2, table.truth, 2.0))
     found = compare_doubts(table, model, sampler())
     told = table.counts[:, :K] / table.counts[:, :K].sum(axis=1, keepdims=True)
     kl = np.mean([entropy(p, q, base=2) for p, q in zip(told, model.probabilities, strict=True)])
@@ -47,7 +47,7 @@ def test_doubts_of_a_model_and_of_people() -> None:
 
 def test_a_model_that_rules_out_what_people_see_diverges_far_but_not_for_ever() -> None:
     table = build([[1, 0, 0]] * 3)
-    sure = ModelColumn("m", np.eye(K)[[0, 0, 0]])
+    sure = ModelColumn("m", "m", np.eye(K)[[0, 0, 0]])
     found = compare_doubts(table, sure, sampler())
     assert found.divergence.value == pytest.approx(-np.log2(FLOOR) / 3, rel=1e-3)
 
@@ -55,7 +55,7 @@ def test_a_model_that_rules_out_what_people_see_diverges_far_but_not_for_ever() 
 def test_correlations_that_are_undefined_say_so() -> None:
     same = correlate(np.ones(5), np.arange(5.0), sampler())
     assert same.undefined == "a rank correlation is undefined: all values are the same"
-    few = compare_doubts(build([[0, 1]]), ModelColumn("m", np.eye(K)[:2]), sampler())
+    few = compare_doubts(build([[0, 1]]), ModelColumn("m", "m", np.eye(K)[:2]), sampler())
     assert "three images" in str(few.doubt.undefined)
 
 
@@ -111,6 +111,6 @@ def test_times_and_difficulty() -> None:
     ])  # fmt: skip
     expected = spearmanr(medians, shares).statistic
     assert holds(relate_to_difficulty(table, sampler()), expected)
-    model = ModelColumn("m", draw_probabilities(7, table.truth, 1.0))
+    model = ModelColumn("m", "m", draw_probabilities(7, table.truth, 1.0))
     expected = spearmanr(medians, model.probabilities.max(axis=1)).statistic
     assert holds(relate_to_confidence(table, model, sampler()), expected)
