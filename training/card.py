@@ -144,9 +144,10 @@ A multinomial logistic regression from action units to the model's answers (`{ta
 {surrogate.pictures} {faces} whose action units are known (`{EXPLANATION}`). On pictures left out it
 answers as the model does in {percent(surrogate.agreement)}; always giving the commonest answer
 would in {percent(surrogate.baseline)}. It says what goes with the answers as a whole, nothing of
-a single photo, in which no action unit is measured.
+a single photo, in which no action unit is measured. A coefficient is what one step of a unit adds
+to the answer's logit, against the mean of all answers.
 
-| answer | pictures | log odds per step of a unit (95 % interval), where 0 is outside |
+| answer | pictures | coefficients of units (95 % interval), where 0 is outside |
 |---|---|---|
 {rows}
 {rare}

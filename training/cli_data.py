@@ -231,14 +231,15 @@ def split(
     table = drop_excluded(read_manifest(manifest), exclude)
     if person:
         table["person"] = extract_persons(table["path"], person)
-    column = "fold" if folds else "part"
+    column, other = ("fold", "part") if folds else ("part", "fold")
+    table = table.drop(columns=other, errors="ignore")  # of an earlier way to divide it
     if folds:
         table = split_folds(table, folds, seed, by)
     else:
         table = split_parts(table, parse_ratios(ratios), seed, by)
     check_disjoint(table, column, by)
     if cap or undersample:
-        table = balance(table, cap, seed)
+        table = balance(table, column, cap, seed)
     if by == IMAGE:
         typer.echo(
             "warning: people of the test part may be in training too; such figures flatter.",

@@ -11,9 +11,9 @@ from training.config import HeadSpec
 from training.crops import CropFolder, load_faces
 from training.dataset import FaceSet, check_distinct
 from training.errors import ConfigError, DataError
-from training.manifest import TRAIN, drop_excluded, read_manifest
+from training.manifest import PARTS, TRAIN, UNKNOWN, drop_excluded, read_manifest
 from training.sources.fer2013 import read_fer2013
-from training.splits import IMAGE, PERSON, check_disjoint
+from training.splits import COPIES, IMAGE, PERSON, check_disjoint
 
 FER2013 = "FER2013 training part with FER+ votes"
 PUBLIC_TEST = "PublicTest"
@@ -48,15 +48,24 @@ class DataFlags:
     def load(self, heads: Sequence[HeadSpec], channels: int, *parts: str) -> list[FaceSet]:
         """The faces of the parts, of checked flags; FER2013's validation part is PublicTest.
 
-        Raises DataError, also where identical pictures stand in several parts.
+        Raises DataError, also where identical pictures stand in several parts; for that, the other
+        parts of a manifest that does not know its pixels are read too.
         """
         if self.data and channels != 1:
             raise ConfigError("model_args: FER2013 is grey; set in_chans = 1.")
         check_disjoint(self._table, "part", by=IMAGE)
         folder = CropFolder.read(self.folder)
         source = FER2013 if self.data else self.name(TRAIN)
-        found = [load_faces(self._table, folder, part, heads, channels, source) for part in parts]
-        check_distinct(found)
+
+        def load(part: str) -> FaceSet:
+            return load_faces(self._table, folder, part, heads, channels, source)
+
+        found = [load(part) for part in parts]
+        if not set(COPIES).isdisjoint(self._table.columns):
+            check_distinct(found)
+            return found
+        placed = set(self._table.loc[self._table["label"] != UNKNOWN, "part"])
+        check_distinct([*found, *map(load, sorted(placed & set(PARTS) - set(parts)))])
         return found
 
     @cached_property

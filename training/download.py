@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import urllib3
@@ -21,10 +21,13 @@ from training.sources.tsv import Refused, read_lines
 RETRIES = urllib3.Retry(
     total=5,
     backoff_factor=0.5,  # seconds; doubled each time
+    retry_after_max=10,  # seconds, whatever a server asks for: an interrupt waits for them
     status_forcelist=(408, 429, 500, 502, 503, 504),
     raise_on_status=False,
 )
 TIMEOUT = urllib3.Timeout(connect=10, read=60)
+BODY_TRIES = 4
+CHUNK_BYTES, MAX_BYTES = 2**16, 64 * 2**20  # of a body
 PENDING = 8  # files asked for at a time, per worker: enough to keep all busy, little to lose
 DOWNLOAD_LOG, PARSE_LOG = "download.error.log", "parse.error.log"
 
@@ -149,16 +152,40 @@ def _fetch(pool: urllib3.PoolManager, wanted: Wanted, out: Path) -> Fetched:
     try:
         if target.exists():
             return Fetched(wanted, new=False)
-        # Whole into memory: a body that ends early is then an error that is tried again.
-        response = pool.request("GET", wanted.url)
-        if response.status != 200:
-            return Fetched(wanted, new=True, error=f"HTTP {response.status} {response.reason}")
-        if not response.data:
-            return Fetched(wanted, new=True, error="is empty")
-        _write(target, response.data)
+        body, problem = _read(pool, wanted.url)
+        if problem:
+            return Fetched(wanted, new=True, error=problem)
+        _write(target, body)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         return Fetched(wanted, new=True, error=f"{type(error).__name__}: {error}")
     return Fetched(wanted, new=True)
+
+
+def _read(pool: urllib3.PoolManager, url: str) -> tuple[bytes, str]:
+    """The body, or why there is none to be kept."""
+    for tries in count(1):
+        response = pool.request("GET", url, preload_content=False)
+        try:
+            if response.status != 200:
+                return b"", f"HTTP {response.status} {response.reason}"
+            body = bytearray()
+            for chunk in response.stream(CHUNK_BYTES):
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    return b"", f"is larger than {MAX_BYTES // 2**20} MB"
+        except urllib3.exceptions.ProtocolError:  # the body ended early
+            if tries == BODY_TRIES:
+                raise
+            continue
+        finally:
+            response.close()
+        if not body:
+            return b"", "is empty"
+        # A page that says "log in", with status 200, would stay there as the picture for good.
+        if bytes(body[:64]).lstrip()[:1] in (b"<", b"{"):
+            return b"", f"is no picture ({response.headers.get('Content-Type', 'text')})"
+        return bytes(body), ""
+    raise AssertionError("never reached")
 
 
 def _write(target: Path, data: bytes) -> None:

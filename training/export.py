@@ -45,16 +45,21 @@ FILES = (CONFIG, WEIGHTS, CARD, EVALUATION, EXPLANATION)  # all that a bundle of
 SURE_ACCURACY = 0.9  # what "sure" promises: right in nine of ten faces of the raters' test
 
 
-def check_target(folder: Path) -> None:
+def check_target(folder: Path, flag: str = "--bundle") -> None:
     """Raises ConfigError where a bundle would take the place of something else."""
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--bundle {folder}: is a file; name a folder.")
+        raise ConfigError(f"{flag} {folder}: is a file; name a folder.")
     left_over = {Path(name).with_suffix(".tmp").name for name in FILES}  # of a killed run
     foreign = sorted({path.name for path in folder.glob("*")} - set(FILES) - left_over)
     if foreign:
         raise ConfigError(
-            f"--bundle {folder}: holds what belongs to no bundle ({', '.join(foreign[:5])}) and is "
+            f"{flag} {folder}: holds what belongs to no bundle ({', '.join(foreign[:5])}) and is "
             "not replaced; name a new folder or that of a bundle."
+        )
+    if any(folder.glob("*")) and not (folder / WEIGHTS).exists():
+        raise ConfigError(
+            f"{flag} {folder}: holds files but no bundle's {WEIGHTS} and is not replaced; name a "
+            "new folder or that of a bundle."
         )
 
 

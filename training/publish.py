@@ -166,7 +166,7 @@ def _check_visibility(publication: Publication, info: ModelInfo) -> None:
 
 def _check_folder(folder: Path, bundle: Bundle) -> None:
     """Only an earlier copy of this very bundle may be replaced."""
-    check_target(folder)
+    check_target(folder, "--out")
     if folder.resolve() == bundle.folder.resolve():
         raise ConfigError(f"--out {folder}: is the bundle itself; name another folder.")
     if (folder / WEIGHTS).exists() and hash_file(folder / WEIGHTS) != hash_file(

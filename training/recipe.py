@@ -1,5 +1,6 @@
 """Recipes: TOML files of settings, each a system of this field and the figure to compare with."""
 
+import shlex
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,10 @@ def _read_about(table: Any, path: Path, source: str) -> About | None:
         return None
     try:
         texts = [table["system"], table["figure"], *table["steps"]]
-        recipe = path.stem if path.parent == RECIPES else str(path)
+        recipe = shlex.quote(path.stem if path.parent == RECIPES else str(path))
+        name = shlex.quote(path.stem)
         system, figure, *steps = (
-            text.replace("{name}", path.stem).replace("{recipe}", recipe) for text in texts
+            text.replace("{name}", name).replace("{recipe}", recipe) for text in texts
         )
     except (AttributeError, KeyError, TypeError):
         raise ConfigError(

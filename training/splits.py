@@ -18,6 +18,7 @@ from training.errors import ConfigError, DataError
 from training.manifest import PARTS, TRAIN, UNKNOWN
 
 PERSON, IMAGE = "person", "image"  # what stays together
+COPIES = ("pixels", "photo")  # columns that tell which pictures are the same
 
 
 def parse_ratios(text: str) -> dict[str, int]:
@@ -70,13 +71,12 @@ def split_folds(table: pd.DataFrame, folds: int, seed: int, by: str = PERSON) ->
     return table.assign(fold=column)
 
 
-def balance(table: pd.DataFrame, cap: int | None, seed: int) -> pd.DataFrame:
+def balance(table: pd.DataFrame, column: str, cap: int | None, seed: int) -> pd.DataFrame:
     """At most ``cap`` pictures of each label to learn from; None: as many as the rarest label has.
 
-    The others stay in the table and belong to no part. Parts that are not learned from keep their
-    natural mixture; of folds all are.
+    ``column`` is "part" or "fold". The others stay in the table and belong to no part. Parts that
+    are not learned from keep their natural mixture; of folds all are.
     """
-    column = "fold" if "fold" in table else "part"
     learned = table[table[column].notna() if column == "fold" else table[column] == TRAIN]
     counts = learned["label"].value_counts()
     most = int(counts.min()) if cap is None else cap
@@ -147,7 +147,7 @@ def group(table: pd.DataFrame, by: str) -> NDArray[np.int64]:
 
 def _list_ties(table: pd.DataFrame, by: str) -> list[str]:
     """The columns whose equal values tie rows together."""
-    ties = [PERSON, "pixels", "photo"] if by == PERSON else ["pixels", "photo"]
+    ties = [PERSON, *COPIES] if by == PERSON else [*COPIES]
     return [column for column in ties if column in table]
 
 

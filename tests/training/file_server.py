@@ -1,5 +1,6 @@
 """A server of files on the loopback that behaves as servers do, faults and all."""
 
+import gzip
 import threading
 import time
 from collections import Counter
@@ -7,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
+
+PAGE = b"\n<!doctype html><title>Log in</title>"
+BOMB = gzip.compress(bytes(70 * 2**20))
 
 
 def build_body(name: str) -> bytes:
@@ -60,8 +64,12 @@ class Handler(BaseHTTPRequestHandler):
         else:
             bodies = self.server.bodies
             body = bodies[name.partition("_")[2]] if bodies else build_body(name)
-            body = b"" if fault == "empty" else body
+            body = {"empty": b"", "page": PAGE, "bomb": BOMB}.get(fault, body)
             self.send_response(200)
+            if fault == "bomb":
+                self.send_header("Content-Encoding", "gzip")
+            if fault == "page":
+                self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             # "short" ends early once, "broken" whenever it is asked for.

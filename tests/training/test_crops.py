@@ -62,6 +62,8 @@ def test_the_same_picture_in_two_parts_is_refused_whatever_the_manifest_knows(
         DataError, match=r"기쁨/0\.png and 분노/2\.png are the same picture in different parts"
     ):
         flags.load(SOFT, 1, "train", "validation")
+    with pytest.raises(DataError, match="are the same picture in different parts"):
+        flags.load(SOFT, 1, "validation")  # as `evaluate` does, of a part alone
 
 
 @pytest.mark.parametrize(

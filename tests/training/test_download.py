@@ -78,11 +78,12 @@ def test_passing_faults_are_tried_again_and_lasting_ones_listed(
     server: FileServer, tmp_path: Path
 ) -> None:
     names = [
-        f"{fault}_기쁨.jpg" for fault in ("busy", "reset", "short", "missing", "broken", "empty")
+        f"{fault}_기쁨.jpg"
+        for fault in ("busy", "reset", "short", "missing", "broken", "empty", "page", "bomb")
     ]
     out = tmp_path / "out"
     summary, _ = fetch(write_tsv(tmp_path / "a.tsv", server, names), out)
-    assert summary == Summary(fetched=3, failed=3)
+    assert summary == Summary(fetched=3, failed=5)
     assert list_files(out) == {f"기쁨/{name}": build_body(name) for name in names[:3]}
     assert server.asked["missing_기쁨.jpg"] == 1
     assert server.asked["broken_기쁨.jpg"] == 4
@@ -90,6 +91,8 @@ def test_passing_faults_are_tried_again_and_lasting_ones_listed(
     assert sorted(failed) == sorted(names[3:])
     assert failed["missing_기쁨.jpg"]["error"] == "HTTP 404 Not Found"
     assert failed["empty_기쁨.jpg"]["error"] == "is empty"
+    assert failed["page_기쁨.jpg"]["error"] == "is no picture (text/html)"
+    assert failed["bomb_기쁨.jpg"]["error"] == "is larger than 64 MB"
     assert failed["missing_기쁨.jpg"]["TaskA_emotion"] == "기쁨"
 
 

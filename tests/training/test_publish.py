@@ -68,8 +68,15 @@ def test_what_is_not_ready_is_refused(small: Bundle, tmp_path: Path) -> None:
         ready(small, tmp_path, terms="")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.docx").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds what belongs to no bundle \(thesis\.docx\)"):
+    with pytest.raises(
+        ConfigError, match=r"--out .*holds what belongs to no bundle \(thesis\.docx\)"
+    ):
         prepare(small, tmp_path / "full", REPOSITORY, "mit", "x", False)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / CARD).write_text("My home page")
+    with pytest.raises(ConfigError, match=r"--out .*site: holds files but no bundle's"):
+        prepare(small, tmp_path / "site", REPOSITORY, "mit", "x", False)
+    assert (tmp_path / "site" / CARD).read_text() == "My home page"
     card = (small.folder / CARD).read_text("utf-8")
     (small.folder / CARD).write_text(card.replace(hash_file(small.folder / WEIGHTS), "0" * 64))
     with pytest.raises(DataError, match="is the card of other weights; run `training evaluate`"):

@@ -113,6 +113,15 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
     return write_recipe
 
 
+def test_a_recipe_may_have_a_blank_in_its_name(write: Callable[[str, str], Path]) -> None:
+    path = write("my own", 'extends = "fer-vgg19"\n')
+    about = read_recipe(str(path)).about
+    assert about is not None
+    words = shlex.split(about.steps[0])
+    assert words[words.index("--recipe") + 1] == str(path)
+    assert words[words.index("--out") + 1] == "runs/my own"
+
+
 def test_a_recipe_may_extend_another(write: Callable[[str, str], Path]) -> None:
     first = write("first", 'extends = "fer-vgg19"\nepochs = 3\nwarmup_epochs = 1\n')
     second = write("second", f'extends = "{first}"\nseed = 4\n')

@@ -6,10 +6,18 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from kfer.labels import get_taxonomy
+from training.cli import app
 from training.errors import ConfigError, DataError
-from training.manifest import UNKNOWN, drop_excluded, extract_persons
+from training.manifest import (
+    UNKNOWN,
+    drop_excluded,
+    extract_persons,
+    read_manifest,
+    write_manifest,
+)
 from training.splits import (
     balance,
     check_disjoint,
@@ -123,12 +131,27 @@ def test_balancing_takes_from_training_alone() -> None:
         (None, table[table["part"] == "train"]["label"].value_counts().min()),
         (40, 40),
     ):
-        even = balance(table, cap, seed=1)
+        even = balance(table, "part", cap, seed=1)
         assert (even[even["part"] == "train"]["label"].value_counts() == expected).all()
         for part in ("validation", "test"):
             assert (even["part"] == part).equals(table["part"] == part)
-    assert balance(table, 40, seed=1).equals(balance(table, 40, seed=1))
-    assert not balance(table, 40, seed=1).equals(balance(table, 40, seed=2))
+    assert balance(table, "part", 40, seed=1).equals(balance(table, "part", 40, seed=1))
+    assert not balance(table, "part", 40, seed=1).equals(balance(table, "part", 40, seed=2))
+
+
+def test_a_division_that_is_dealt_anew_forgets_the_other_one(tmp_path: Path) -> None:
+    manifest, out = tmp_path / "crops.csv", tmp_path / "parts.csv"
+    write_manifest(build_table(), manifest)
+
+    def split(source: Path, *options: str) -> pd.DataFrame:
+        command = ["split", "--manifest", str(source), "--out", str(out), *options]
+        assert CliRunner().invoke(app, command).exit_code == 0
+        return read_manifest(out)
+
+    assert {"fold"} == {"fold", "part"} & set(split(manifest, "--folds", "5"))
+    table = split(out, "--ratios", "80/10/10", "--cap", "7")
+    assert {"part"} == {"fold", "part"} & set(table)
+    assert (table[table["part"] == "train"]["label"].value_counts() == 7).all()
 
 
 def test_people_must_be_known_to_be_kept_apart() -> None:
