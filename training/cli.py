@@ -106,7 +106,7 @@ def train(
                 compiled=compiled,
             )  # fmt: skip
         if processes.first:
-            export_bundle(config, best, validation, target)
+            export_bundle(config, best, validation, target, flags.hash_training())
             typer.echo(f"bundle written to {target}")
 
 

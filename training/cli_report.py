@@ -79,16 +79,23 @@ def evaluate(
         command += f" --photos {photos.name if photos.is_absolute() else photos}"
     if detector != "none":
         command += f" --detector {detector}"
+    trained = flags.list_trained_persons(loaded)
     evaluation, answers = measure(
         loaded,
         faces,
         flags.name(part),
         cross_fitted=is_fitted_on(loaded, faces, measured),
-        trained_persons=flags.list_trained_persons(),
+        trained_persons=trained,
         detector=finder,
         photos=read,
     )
-    if shared := max(head.shared_persons for head in evaluation.heads):
+    if trained is None:
+        typer.echo(
+            "warning: the bundle was trained on other parts than this manifest's; whether it has "
+            "learned any of these people is not known",
+            err=True,
+        )
+    elif shared := max(head.shared_persons or 0 for head in evaluation.heads):
         typer.echo(f"warning: {shared} people stand in the training part too", err=True)
     today = datetime.now(UTC).date()
     write_card(loaded, evaluation, today, command)

@@ -1,5 +1,6 @@
 """What the commands' data flags mean: FER2013 with FER+, or a manifest of crops."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from kfer.bundle import Bundle
 from training.config import HeadSpec
 from training.crops import CropFolder, load_faces
 from training.dataset import FaceSet, check_distinct
 from training.errors import ConfigError, DataError
 from training.manifest import PARTS, TRAIN, UNKNOWN, drop_excluded, read_manifest
+from training.origin import read_training
 from training.sources.fer2013 import read_fer2013
 from training.splits import COPIES, IMAGE, PERSON, check_disjoint
 
@@ -85,11 +88,24 @@ class DataFlags:
             return f"{error} Figures on them will flatter."
         return None
 
-    def list_trained_persons(self) -> set[str]:
-        """The people of the manifest's training part."""
+    def list_trained_persons(self, bundle: Bundle) -> set[str] | None:
+        """The people that the bundle learned; None where it learned from another training part."""
         if not self.manifest or PERSON not in self._table:
             return set()
-        return {*self._table.loc[self._table["part"] == TRAIN, PERSON].fillna("")} - {""}
+        if read_training(bundle).get("trained_on") != self.hash_training():
+            return None
+        return {*self._training[PERSON].fillna("")} - {""}
+
+    def hash_training(self) -> str:
+        """Of who stands on which picture of the training part."""
+        persons = self._training.get(PERSON, pd.Series("", self._training.index)).fillna("")
+        paths = self._training["path"]
+        rows = sorted(f"{path}\t{person}" for path, person in zip(paths, persons, strict=True))
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    @property
+    def _training(self) -> pd.DataFrame:
+        return self._table[(self._table["part"] == TRAIN) & (self._table["label"] != UNKNOWN)]
 
     def name(self, part: str) -> str:
         """The pictures that a card's figures are of; it names no place of one machine."""

@@ -51,7 +51,7 @@ class HeadFigures:
     accuracy_without_twins: Estimate
     accuracy_mirrored: Estimate
     persons: int
-    shared_persons: int
+    shared_persons: int | None
     unnamed: int
     by_person: bool
     macro_precision: float
@@ -111,13 +111,13 @@ def evaluate(
     data: str,
     *,
     cross_fitted: bool,
-    trained_persons: Set[str] = frozenset(),
+    trained_persons: Set[str] | None = frozenset(),
     detector: Detector | None = None,
     photos: PhotoFigures | None = None,
 ) -> tuple[Evaluation, list[Answers]]:
     """Measure the stored file on ``data``, as its card will call the faces.
 
-    ``trained_persons`` are people whom it may have learned.
+    ``trained_persons`` are people whom it may have learned; None: that is not known.
     Raises DataError for a head that these faces hold no truth for.
     """
     logits = compute_logits(bundle, faces)
@@ -153,7 +153,7 @@ def find_head_specs(bundle: Bundle) -> tuple[HeadSpec, ...]:
 
 
 def measure_head(
-    answers: Answers, temperature: float, trained_persons: Set[str] = frozenset()
+    answers: Answers, temperature: float, trained_persons: Set[str] | None = frozenset()
 ) -> HeadFigures:
     truth, predicted = answers.truth, answers.predicted
     labels = answers.taxonomy.labels
@@ -174,7 +174,9 @@ def measure_head(
             truth, (answers.raw + answers.mirrored).argmax(axis=1), persons
         ),
         persons=len({*answers.persons} - {""}),
-        shared_persons=len({*answers.persons} & trained_persons),
+        shared_persons=(
+            None if trained_persons is None else len({*answers.persons} & trained_persons)
+        ),
         unnamed=answers.persons.count(""),
         by_person=persons is not None,
         macro_precision=macro.precision,

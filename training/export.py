@@ -63,8 +63,16 @@ def check_target(folder: Path, flag: str = "--bundle") -> None:
         )
 
 
-def export_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> Bundle:
+def export_bundle(
+    config: TrainConfig,
+    weights: Path,
+    validation: FaceSet,
+    folder: Path,
+    trained_on: str | None = None,
+) -> Bundle:
     """Write the bundle of ``weights`` (best.pt of a run) to ``folder``, replacing what is there.
+
+    ``trained_on``: the training part's hash (``DataFlags.hash_training``), where that is known.
 
     Temperatures are fitted on ``validation`` with the stored fp16 weights. A bundle that is already
     right is left alone, with its card; otherwise the old card goes with the old weights.
@@ -83,7 +91,7 @@ def export_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     for left_over in (fresh, old):
         shutil.rmtree(left_over, ignore_errors=True)
     try:
-        _write_bundle(config, weights, validation, fresh)
+        _write_bundle(config, weights, validation, fresh, trained_on)
         if not _is_same(fresh, folder):
             _swap(fresh, folder, old)
     except (OSError, SafetensorError) as error:
@@ -96,7 +104,9 @@ def export_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     return load_bundle(folder)
 
 
-def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> None:
+def _write_bundle(
+    config: TrainConfig, weights: Path, validation: FaceSet, folder: Path, trained_on: str | None
+) -> None:
     model, state = _load_network(config, weights)
     heads = build_heads(config)
     timm.models.save_for_hf(
@@ -113,6 +123,7 @@ def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folde
     notes: dict[str, Any] = {
         "training": {
             "data": validation.source,
+            "trained_on": trained_on,
             "calibrated_on": validation.hash_pixels(),
             "settings": dataclasses.asdict(config),
             "best_epoch": state["epoch"],

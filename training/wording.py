@@ -70,6 +70,11 @@ def describe_people(head: HeadFigures, where: str) -> str:
             "Intervals count every picture as a case of its own (Wilson's of 1927 for accuracy, a "
             f"jackknife for macro F1): {known}, and they may be too narrow."
         )
+    if head.shared_persons is None:
+        return (
+            f"{intervals} Whether the model has learned any of them is not known: it was trained "
+            "on other parts than those of this manifest."
+        )
     if head.shared_persons:
         return (
             f"{intervals} {head.shared_persons} of the {head.persons} people stand in {where}: "

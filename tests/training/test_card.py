@@ -160,10 +160,15 @@ def test_the_card_says_what_calibration_was_measured_with(card: str, bundle: Bun
             "40 people (7 pictures of nobody known",
         ),
         ({"persons": 40, "unnamed": 0, "by_person": True}, 12, "12 of the 40 people stand in the"),
+        (
+            {"persons": 40, "unnamed": 0, "by_person": True},
+            None,
+            "learned any of them is not known",
+        ),
     ],
 )
 def test_the_card_says_whom_intervals_hold_for(
-    people: dict[str, int], shared: int, text: str, bundle: Bundle
+    people: dict[str, int], shared: int | None, text: str, bundle: Bundle
 ) -> None:
     changes = {**people, "shared_persons": shared}
     heads = [replace(head, **changes) for head in EVALUATED.heads]  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """A manifest of crops becomes faces in memory, with what each head learns."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from kfer.bundle import Bundle, load_bundle
 from kfer.faces import CropSpec
 from training.config import parse_heads
 from training.crop import SETTINGS, CropSettings
@@ -151,8 +153,18 @@ def test_flags_name_one_kind_of_data(tmp_path: Path) -> None:
     DataFlags(None, None, path, path, None).check()
 
 
+def learn(bundle: Bundle, folder: Path, trained_on: str | None) -> Bundle:
+    """The bundle, as if it had been trained on that."""
+    shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
+    config = folder / "config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings["kfer"]["training"]["trained_on"] = trained_on
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    return load_bundle(folder)
+
+
 def test_identical_pictures_in_two_parts_are_refused_and_people_are_told_of(
-    tmp_path: Path,
+    bundle: Bundle, tmp_path: Path
 ) -> None:
     table = build_table(tmp_path).assign(person="somebody")
     table["pixels"] = [str(index) for index in range(len(table))]
@@ -164,12 +176,17 @@ def test_identical_pictures_in_two_parts_are_refused_and_people_are_told_of(
     assert warning is not None
     assert "1 values of person stand in several of part" in warning
     assert "will flatter" in warning
-    assert flags.list_trained_persons() == {"somebody"}
+    learner = learn(bundle, tmp_path / "one", flags.hash_training())
+    assert flags.list_trained_persons(learner) == {"somebody"}
     assert flags.load(SOFT, 1, "validation")[0].persons == ["somebody"] * 7
     apart = table.assign(person=table["part"].where(table["path"] != "기쁨/0.png", ""))
     write_manifest(apart, manifest)
     others = DataFlags(None, None, manifest, tmp_path, None)
-    assert others.list_trained_persons() == {"train"}
+    # Another division of the same pictures says nothing of what was learned.
+    assert others.list_trained_persons(learner) is None
+    assert others.list_trained_persons(learn(bundle, tmp_path / "two", None)) is None
+    trained = learn(bundle, tmp_path / "three", others.hash_training())
+    assert others.list_trained_persons(trained) == {"train"}
     assert others.load(SOFT, 1, "train")[0].persons == ["", *["train"] * 13]
     table.loc[[0, 2], "pixels"] = "same"
     write_manifest(table, manifest)
