@@ -2,11 +2,14 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from survey.console import Errors, now, open_engine
+
+if TYPE_CHECKING:
+    from survey.records import Candidate
 
 studies_app = typer.Typer(help="List, create and close studies.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice.")]
@@ -49,24 +52,39 @@ def create_study(
     from survey import studies
     from survey.database import transaction
     from survey.records import build_definition
-    from survey.sampling import choose_images, choose_practice, plan_counts
+    from survey.sampling import (
+        choose_images,
+        choose_practice,
+        plan_counts,
+        require_different,
+    )
 
     with Errors():
         read = build_definition(_read_toml(definition), definition.name)
         with transaction(open_engine()) as session:
 
-            def list_images(names: list[str] | None) -> Any:
+            def list_images(names: list[str] | None) -> "list[Candidate]":
                 for set_name in names or []:
-                    if not studies.has_image_set(session, set_name):
+                    taxonomy = studies.find_taxonomy(session, set_name)
+                    if taxonomy is None:
                         raise typer.BadParameter(f"there is no image set {set_name!r}")
+                    if taxonomy != read.taxonomy:
+                        raise typer.BadParameter(
+                            f"image set {set_name!r} has labels of {taxonomy}, and the study needs "
+                            f"{read.taxonomy}; import it again with --taxonomy {read.taxonomy}"
+                        )
                 return studies.list_candidates(session, read.taxonomy, names)
 
             checks = list_images([attention]) if attention else []
             warm_up = list_images([practice]) if practice else []
             if not practice and read.practice:
                 raise typer.BadParameter("--practice names the set that practice images come from")
-            aside = {image.id for image in [*checks, *warm_up]}
-            pool = [image for image in list_images(sets) if image.id not in aside]
+            if practice and practice == attention:
+                raise typer.BadParameter("--practice and --attention need sets of their own")
+            # By pixels: the same picture may stand in several sets.
+            aside = {image.pixels_sha256 for image in [*checks, *warm_up]}
+            pool = [image for image in list_images(sets) if image.pixels_sha256 not in aside]
+            require_different(pool)
             chosen = {
                 "main": choose_images(pool, plan_counts(read), read.seed),
                 "practice": choose_practice(warm_up, read.practice, read.seed),

@@ -14,7 +14,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from survey.errors import DatabaseError
@@ -22,15 +23,25 @@ from survey.errors import DatabaseError
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAL_RETRY_SECONDS = 0.01
 BUSY_MS = 5000  # how long a writer waits for another process
+CONNECT_SECONDS = 10  # how long a PostgreSQL server may say nothing
 TURN_SECONDS = 30  # and for its turn in this one, where every turn is short
 _MIGRATION_LOCK = 7_351_942_011  # any number that nothing else locks on a PostgreSQL server
 
 
 def locate_database(url: str | None, data_dir: Path) -> str:
-    """The configured one, or a SQLite file in the data folder, which is made."""
+    """The configured one, or a SQLite file in the data folder, which is made.
+
+    Raises DatabaseError where it cannot be made.
+    """
     if url:
         return url
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"KFER_DATA_DIR {data_dir} cannot be used ({error.strerror}); name a folder that can "
+            "be written to."
+        ) from None
     return f"sqlite:///{data_dir / 'kfer.sqlite'}"
 
 
@@ -60,7 +71,9 @@ def build_engine(url: str) -> Engine:
             return _build_sqlite(url)
         if parsed.drivername == "postgresql":  # SQLAlchemy's own choice is the older psycopg2
             parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, pool_pre_ping=True)
+        # A server that says nothing must not hold up a page, or a command, for good.
+        waiting = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_SECONDS}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=waiting)
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise DatabaseError(
             "KFER_DATABASE_URL is no database address; allowed are sqlite:///path/to/file.sqlite "
@@ -150,6 +163,8 @@ def transaction(engine: Engine, writes: bool = True) -> Iterator[Session]:
             session.begin(),
         ):
             yield session
+    except PoolTimeoutError as error:
+        raise _build_passing("all connections are in use") from error
     except DBAPIError as error:
         if not _is_passing(error):
             raise
@@ -185,7 +200,7 @@ def _build_passing(reason: str) -> DatabaseError:
 
 def _is_passing(error: DBAPIError) -> bool:
     """Locked, full, read-only or gone: the machine's fault and not the statement's."""
-    return error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
+    return error.connection_invalidated or isinstance(error, OperationalError)
 
 
 def _explain(error: DBAPIError) -> str:

@@ -130,6 +130,14 @@ class Endpoints:
         }
 
 
+def is_text(value: Any) -> bool:
+    """Whether databases and files take it: JSON can also say NUL, and halves of characters."""
+    try:
+        return isinstance(value, str) and b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def check_background(background: Any) -> dict[str, str]:
     """Raises ParticipationError for anything but a few short texts."""
     if background is None:
@@ -137,7 +145,7 @@ def check_background(background: Any) -> dict[str, str]:
     if not isinstance(background, Mapping) or len(background) > MAX_BACKGROUND:
         raise ParticipationError(f"background must be an object of at most {MAX_BACKGROUND} texts.")
     for name, text in background.items():
-        if not (isinstance(name, str) and isinstance(text, str)) or len(name + text) > MAX_TEXT:
+        if not (is_text(name) and is_text(text)) or len(name + text) > MAX_TEXT:
             raise ParticipationError(
                 f"background: every answer must be a text of at most {MAX_TEXT} characters."
             )

@@ -84,7 +84,9 @@ def tabulate_responses(
             "image_set": response.image_set,
             "person": response.image_person,
             "language": response.language,
-            "background": json.dumps(response.background, ensure_ascii=False, sort_keys=True),
+            "background": _mend(
+                json.dumps(response.background, ensure_ascii=False, sort_keys=True)
+            ),
             "finished": response.finished,
             "flags": ";".join(flag.rule for flag in flags.get(response.participation_id, ())),
         }
@@ -94,6 +96,11 @@ def tabulate_responses(
     for column in ("shown_at", "answered_at"):
         table[column] = pd.to_datetime(table[column], utc=True)
     return table
+
+
+def _mend(text: str) -> str:
+    """Half a character, which an older version took for an answer, would stop the whole export."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def tabulate_predictions(

@@ -29,6 +29,7 @@ from survey.sources import Entry
 
 JPEG_QUALITY = 92
 MIN_SIZE, MAX_SIZE = 32, 1024  # px
+MAX_PERSON = 100  # characters
 BORDER = 128  # grey level round pictures that are not square
 
 
@@ -99,6 +100,7 @@ def prepare(
         )
     prepared: dict[str, Prepared] = {}
     left_out = []
+    clashing: set[str] = set()
     for entry in progress(entries):
         if entry.path in exclude:
             left_out.append((entry.path, "excluded"))
@@ -107,12 +109,16 @@ def prepare(
         else:
             try:
                 picture = _prepare_one(entry, presentation, crop_face)
-            except KferError as error:
+            except (KferError, OSError, ValueError) as error:
                 left_out.append((entry.path, str(error)))
                 continue
             first = prepared.setdefault(picture.pixels_sha256, picture)
             if first is not picture:
-                left_out.append((entry.path, f"the same pixels as {first.path}"))
+                left_out.append((entry.path, f"the same pixels as {first.path} ({first.label})"))
+            if first.label != picture.label:
+                clashing.add(picture.pixels_sha256)
+    for digest in sorted(clashing):  # which of its labels is true, nobody knows
+        left_out.append((prepared.pop(digest).path, "the same pixels have another label, too"))
     return Report(tuple(prepared.values()), tuple(left_out))
 
 
@@ -121,6 +127,8 @@ def _prepare_one(
     presentation: Presentation,
     crop_face: Callable[[Picture.Image], Picture.Image | None] | None,
 ) -> Prepared:
+    if len(entry.person or "") > MAX_PERSON:
+        raise ImageSetError(f"the person's name is longer than {MAX_PERSON} characters")
     image = open_photo(entry.read()).image
     digest = hashlib.sha256(f"{image.width}x{image.height}".encode() + image.tobytes()).hexdigest()
     if presentation.face and crop_face is not None:

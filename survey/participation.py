@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine
@@ -217,7 +217,7 @@ def make_code() -> str:
 def hash_code(code: str) -> str:
     """As it is stored; what people mistype (small letters, spaces, O for 0) is put right first."""
     clean = code.upper().translate(str.maketrans("OIL", "011", " -\t\r\n"))
-    return hashlib.sha256(clean.encode()).hexdigest()
+    return hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()
 
 
 def hash_consent(study: StudyRecord, language: str) -> str:
@@ -276,6 +276,6 @@ def _read_time(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):  # the latter: a zone that leads out of the calendar
         return None
-    return time if time.tzinfo else None

@@ -18,12 +18,13 @@ REPEAT_GAP = 20  # trials at least between an image and its repeat
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image that a study may show."""
+    """An image that a study may show; ``pixels_sha256`` is of its source's pixels."""
 
     id: str
     visibility: str
     label: str
     person: str | None = None
+    pixels_sha256: str = ""
 
     @property
     def stratum(self) -> tuple[str, str]:
@@ -52,6 +53,16 @@ class StudyDefinition:
     completion: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("title", "consent"):
+            held = isinstance(getattr(self, name), Mapping)
+            self._require(name, held, "a text for each language")
+        for name in ("size", "practice", "repeats", "block", "seed"):
+            self._require(name, type(getattr(self, name)) is int, "a whole number")
+        share = self.public_share
+        self._require("public_share", type(share) in (int, float), "a number from 0 to 1")
+        self._require("demo", isinstance(self.demo, bool), "true or false")
+        for name in ("taxonomy", "completion"):
+            self._require(name, isinstance(getattr(self, name), str), "a text")
         labels = len(get_taxonomy(self.taxonomy).labels)
         self._require("size", self.size >= labels, f"at least {labels}, one per emotion")
         self._require("public_share", 0 <= self.public_share <= 1, "from 0 to 1")
@@ -106,11 +117,10 @@ def build_definition(settings: Mapping[str, Any], source: str) -> StudyDefinitio
         raise StudyError(
             f"{source}: unknown setting {', '.join(unknown)}; allowed are {', '.join(fields)}."
         )
+    if missing := sorted({"title", "consent"} - set(settings)):
+        raise StudyError(f"{source}: missing setting {', '.join(missing)}.")
     try:
         return StudyDefinition(**settings)
-    except TypeError:
-        missing = sorted({"title", "consent"} - set(settings)) or ["a value of the right type"]
-        raise StudyError(f"{source}: missing setting {', '.join(missing)}.") from None
     except StudyError as error:
         raise StudyError(f"{source}: {error}") from None
 

@@ -4,7 +4,7 @@ Pure: the same arguments give the same answer on every machine.
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from survey.errors import StudyError
@@ -69,6 +69,17 @@ def choose_images(
         draw.shuffle(pool)
         chosen += _take_turns(pool, lambda c: c.person or c.id)[:count]
     return chosen
+
+
+def require_different(candidates: Sequence[Candidate]) -> None:
+    """Raises StudyError where a picture could come twice, or be public and private at once."""
+    often = Counter(candidate.pixels_sha256 for candidate in candidates)
+    copies = sum(1 for count in often.values() if count > 1)
+    if copies:
+        raise StudyError(
+            f"{copies} pictures stand in several of the image sets to draw from, by their pixels. "
+            "Name sets without common pictures by --set."
+        )
 
 
 def choose_practice(candidates: Sequence[Candidate], count: int, seed: int) -> list[Candidate]:

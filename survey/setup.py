@@ -8,8 +8,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from kfer.labels import Taxonomy
+from survey import studies
 from survey.dashboard import Dashboard
-from survey.database import locate_database, open_database
+from survey.database import locate_database, open_database, transaction
+from survey.demo_study import NAME as DEMO
 from survey.demo_study import ensure_demo_study, load_demo_definition
 from survey.endpoints import Endpoints
 from survey.freeze import Predict, freeze
@@ -33,7 +35,10 @@ class Survey:
 
     def freeze_demo(self, predict: Predict, model: ModelVersion) -> int:
         """A model's answers on the demo study's images; from the second start on there are none."""
-        return freeze(self.engine, predict, model, self.demo_taxonomy, self.tell_time())
+        with transaction(self.engine, writes=False) as session:
+            demo = studies.get_study(session, DEMO)
+        now = self.tell_time()
+        return freeze(self.engine, predict, model, demo.definition.labels, now, study=demo)
 
 
 def open_survey(

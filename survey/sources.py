@@ -6,6 +6,8 @@ of it is bounded, whatever it claims.
 
 import csv
 import io
+import lzma
+import os
 import unicodedata
 import zipfile
 import zlib
@@ -107,17 +109,40 @@ def _list_folder(source: Path) -> dict[str, Callable[[], bytes]]:
 
         return read
 
-    return {
-        normalize(path.relative_to(source).as_posix()): build_reader(path)
-        for path in source.rglob("*")
+    return _index(
+        (_name_file(path.relative_to(source)), build_reader(path))
+        for path in sorted(source.rglob("*"))
         if path.is_file() and not _is_hidden(path.relative_to(source).parts)
-    }
+    )
+
+
+def _index(
+    files: Iterable[tuple[str, Callable[[], bytes]]],
+) -> dict[str, Callable[[], bytes]]:
+    """By path. Raises ImageSetError where two have the same one: neither is to be lost unseen."""
+    found: dict[str, Callable[[], bytes]] = {}
+    for path, read in files:
+        if path in found:
+            raise ImageSetError(
+                f"Two files are called {path}, once their Korean is composed; rename one of them."
+            )
+        found[path] = read
+    return found
+
+
+def _name_file(path: Path) -> str:
+    """Old archives leave names that are no UTF-8: Korean Windows' own encoding, as in zips."""
+    raw = os.fsencode(path.as_posix())
+    try:
+        return normalize(raw.decode())
+    except UnicodeDecodeError:
+        return normalize(raw.decode("cp949", "replace"))
 
 
 def _list_zip(source: Path) -> dict[str, Callable[[], bytes]]:
     try:
         archive = zipfile.ZipFile(source)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ImageSetError(f"{source.name} is no zip that can be read ({error}).") from None
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
@@ -132,7 +157,7 @@ def _list_zip(source: Path) -> dict[str, Callable[[], bytes]]:
                     data = file.read(MAX_FILE_BYTES + 1)
             except (OSError, RuntimeError, ValueError, EOFError) as error:
                 raise ImageSetError(f"cannot be unpacked ({error})") from None
-            except (zipfile.BadZipFile, zlib.error) as error:
+            except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
                 raise ImageSetError(f"damaged in the zip ({error})") from None
             if len(data) > MAX_FILE_BYTES:
                 raise ImageSetError(f"larger than {MAX_FILE_BYTES // 1024**2} MB")
@@ -140,12 +165,12 @@ def _list_zip(source: Path) -> dict[str, Callable[[], bytes]]:
 
         return read
 
-    readers = {_name_zipped(info): build_reader(info) for info in infos}
-    return {
-        path: read
-        for path, read in readers.items()
+    readers = ((_name_zipped(info), build_reader(info)) for info in infos)
+    return _index(
+        (path, read)
+        for path, read in readers
         if not _is_hidden(PurePosixPath(path).parts) and ".." not in PurePosixPath(path).parts
-    }
+    )
 
 
 def _name_zipped(info: zipfile.ZipInfo) -> str:
@@ -180,13 +205,16 @@ def _read_manifest(
     except UnicodeDecodeError:
         raise ImageSetError(f"{found[0]} is not UTF-8; save it as CSV UTF-8.") from None
     rows = csv.DictReader(io.StringIO(text))
-    missing = {"filename", "label"} - set(rows.fieldnames or ())
-    if missing:
-        raise ImageSetError(
-            f"{found[0]}: missing column {', '.join(sorted(missing))}; it needs filename and "
-            "label, and may have person."
-        )
-    return list(_read_rows(found[0], rows, files, names))
+    try:
+        missing = {"filename", "label"} - set(rows.fieldnames or ())
+        if missing:
+            raise ImageSetError(
+                f"{found[0]}: missing column {', '.join(sorted(missing))}; it needs filename and "
+                "label, and may have person."
+            )
+        return list(_read_rows(found[0], rows, files, names))
+    except csv.Error as error:
+        raise ImageSetError(f"{found[0]}: is no CSV that can be read ({error}).") from None
 
 
 def _read_rows(

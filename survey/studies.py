@@ -3,22 +3,29 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from survey.errors import StudyError
 from survey.models import FrozenPrediction, Image, ImageSet, Study, StudyImage
 from survey.records import Candidate, ModelAnswer, ModelVersion, StudyDefinition, StudyRecord
 
+FREEZE_LOCK = 7_202_611_222  # any number that no other lock of the database has
+
 _CANDIDATES = (  # the columns of a Candidate
-    select(Image.id, ImageSet.visibility, Image.label, Image.person)
+    select(Image.id, ImageSet.visibility, Image.label, Image.person, Image.pixels_sha256)
     .join(ImageSet)
     .order_by(Image.id)
 )
 
 
 def has_image_set(session: Session, name: str) -> bool:
-    return session.scalar(select(ImageSet.id).where(ImageSet.name == name)) is not None
+    return find_taxonomy(session, name) is not None
+
+
+def find_taxonomy(session: Session, name: str) -> str | None:
+    """That of an image set's labels; None where there is no such set."""
+    return session.scalar(select(ImageSet.taxonomy).where(ImageSet.name == name))
 
 
 def list_candidates(
@@ -195,6 +202,8 @@ def add_predictions(
     now: datetime,
 ) -> int:
     """``answers`` are probabilities by label, by image. What another was quicker with is kept."""
+    if session.get_bind().dialect.name == "postgresql":  # SQLite lets one write at a time anyway
+        session.execute(text(f"SELECT pg_advisory_xact_lock({FREEZE_LOCK})"))
     predicted = _select_predicted(taxonomy, model)
     there = set(session.scalars(predicted.where(FrozenPrediction.image_id.in_(list(answers)))))
     added = [

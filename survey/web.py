@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from kfer.errors import KferError
 from survey import store, studies
 from survey.database import transaction
-from survey.endpoints import Endpoints
+from survey.endpoints import Endpoints, is_text
 from survey.errors import DatabaseError, TokenError
 from survey.links import PREFIX, Signer
 
@@ -124,6 +124,8 @@ async def read_arguments(
         arguments = json.loads(data)
         inspect.signature(step).bind(**arguments)
     except (TypeError, ValueError, RecursionError):
+        return None
+    if not all(is_text(value) for value in arguments.values() if isinstance(value, str)):
         return None
     return dict(arguments)
 

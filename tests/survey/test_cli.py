@@ -224,10 +224,6 @@ def test_what_cannot_be_done_is_said_in_one_line(
 
 def test_a_study_needs_the_images_that_it_asks_for(data: Path) -> None:
     import_all(data)
-    # As the app does at its first start: of these faces none gets into another study by itself.
-    engine = open_database(f"sqlite:///{data / 'data' / 'kfer.sqlite'}")
-    demo_study.ensure_demo_study(engine, NOW)
-    engine.dispose()
     create = ("studies", "create", "mine", "--definition", data / "study.toml")
     assert "--practice names the set" in call(*create).stderr
     assert "there is no image set 'no'" in call(*create, "--practice", "no").stderr
@@ -252,6 +248,40 @@ def test_sets_that_look_different_make_no_study(data: Path) -> None:
     )
     # Practice is by itself and may look as it will.
     assert call(*create, "--set", "team", "--practice", "grey").exit_code == 0
+
+
+def test_no_picture_is_shown_twice_and_no_set_of_other_labels_is_taken(data: Path) -> None:
+    import_all(data)
+    create = ("studies", "create", "mine", "--definition", data / "study.toml")
+    again = ("import", "again", data / "open", "--visibility", "private")
+    assert call(*again).exit_code == 0
+    copies = call(*create, "--practice", "warm-up")
+    assert copies.exit_code == 1
+    assert "5 pictures stand in several of the image sets to draw from" in copies.stderr
+    # What is practised is not asked, be it in another set.
+    aside = call(*create, "--practice", "again", "--set", "open", "--set", "team")
+    assert "missing 1 기쁨 (public)" in " ".join(aside.stderr.split())
+    other = call(
+        "import", "other", write_pictures(data / "other", 1, 3000), "--visibility", "public",
+        "--taxonomy", "aihub7",
+    )  # fmt: skip
+    assert other.exit_code == 0
+    for flag in ("--attention", "--set"):
+        refused = call(*create, "--practice", "warm-up", flag, "other")
+        assert refused.exit_code == 2
+        told = " ".join(refused.stderr.replace("│", " ").split())
+        assert "image set 'other' has labels of aihub7" in told
+    same = call(*create, "--practice", "warm-up", "--attention", "warm-up")
+    assert "need sets of their own" in " ".join(same.stderr.replace("│", " ").split())
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "file").touch()
+    monkeypatch.setenv("KFER_DATA_DIR", str(data / "file" / "x"))
+    result = call("studies", "list")
+    assert (result.exit_code, "cannot be used (Not a directory)" in result.stderr) == (1, True)
 
 
 def test_help_loads_no_torch_and_no_database() -> None:

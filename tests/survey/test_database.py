@@ -1,5 +1,6 @@
 """Both databases: schema, pragmas, transactions, and errors that say what to do."""
 
+import socket
 import sqlite3
 import threading
 from contextlib import closing
@@ -12,12 +13,18 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from kfer.labels import get_taxonomy
+from survey import database
 from survey.comparison import Filters, compare_study, read_study
 from survey.database import build_engine, open_database, transaction
 from survey.errors import DatabaseError
-from survey.models import Base, ImageSet, Participant
+from survey.freeze import freeze
+from survey.models import Base, FrozenPrediction, Image, ImageSet, Participant
+from survey.records import ModelVersion
 from survey.statistics.describe import describe_summary
 from tests.survey.conftest import NOW
+from tests.survey.samples import add_study
+from tests.survey.test_results import read_brightness
 
 
 def add_set(engine: Engine, name: str, created_at: datetime = NOW) -> None:
@@ -268,3 +275,43 @@ LIST_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 def count_rows(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def test_two_apps_that_freeze_a_model_at_once_agree(engine: Engine) -> None:
+    add_study(engine)
+    model, gate, failed = ModelVersion("m", "1", "korean5"), threading.Barrier(4), []
+
+    def start() -> None:
+        gate.wait()
+        try:
+            freeze(engine, read_brightness, model, get_taxonomy("korean5"), NOW)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with transaction(engine, writes=False) as session:
+        images = session.scalars(select(Image.id)).all()
+        predicted = session.scalars(select(FrozenPrediction.image_id)).all()
+    assert sorted(predicted) == sorted(images)
+
+
+def test_a_statement_that_waits_too_long_may_be_tried_again(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite waits for BUSY_MS, which another test sees")
+    with pytest.raises(DatabaseError, match=r"could not be saved .*statement timeout"):
+        with transaction(engine) as session:
+            session.execute(text("SET LOCAL statement_timeout = 50"))
+            session.execute(text("SELECT pg_sleep(5)"))
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 2)  # the least that the driver knows
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(DatabaseError, match="cannot be opened"):
+            open_database(f"postgresql://me@127.0.0.1:{port}/x")

@@ -145,14 +145,41 @@ def test_back_resume_and_withdraw(endpoints: Endpoints) -> None:
 
 @pytest.mark.parametrize(
     "background",
-    ["text", ["a"], {"a": 1}, {"a": "x" * 201}, {str(n): "" for n in range(21)}, {"a": {"b": "c"}}],
-    ids=["text", "list", "number", "long", "many", "nested"],
+    [
+        "text",
+        ["a"],
+        {"a": 1},
+        {"a": "x" * 201},
+        {str(n): "" for n in range(21)},
+        {"a": {"b": "c"}},
+        {"age": "\ud83d"},
+        {"\ud83d": "30"},
+        {"age": "a\0b"},
+    ],
+    ids=["text", "list", "number", "long", "many", "nested", "half", "half name", "nul"],
 )
 def test_a_background_of_anything_but_short_texts_is_refused(
     background: Any, endpoints: Endpoints
 ) -> None:
     with pytest.raises(ParticipationError, match="background"):
         endpoints.start("small", True, "ko", background)
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "a\0"], ids=["half", "nul"])
+def test_what_no_database_takes_makes_no_sense(
+    text: str, endpoints: Endpoints, client: TestClient
+) -> None:
+    begun = start(endpoints)
+    answer = {"code": begun["code"], "trial_id": begun["trial"]["id"], "label": LABELS[0]}
+    for route, body in (
+        ("resume", {"code": text}),
+        ("start", {"study": text, "consent": True, "language": "ko"}),
+        ("answer", {**answer, "trial_id": text, "response_ms": 1}),
+        ("answer", {**answer, "label": text, "response_ms": 1}),
+    ):
+        assert client.post(f"/survey/api/{route}", content=json.dumps(body)).status_code == 400
+    late = {**answer, "response_ms": 1, "client": {"shown_at": "0001-01-01T00:00:00+14:00"}}
+    assert client.post("/survey/api/answer", json=late).status_code == 200
 
 
 def test_a_client_that_is_no_object_is_refused(endpoints: Endpoints) -> None:

@@ -86,6 +86,15 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path, suffix: str) -> No
     assert [path.name for path in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_half_a_character_of_an_older_version_stops_no_export(tmp_path: Path, suffix: str) -> None:
+    answers = [replace(ANSWER, background={"age": "\ud83d"})]
+    path = tmp_path / f"answers{suffix}"
+    save_table(tabulate_responses(STUDY, answers, {}), path)
+    read = pd.read_csv(path) if suffix == ".csv" else pd.read_parquet(path)
+    assert read["background"].tolist() == ['{"age": "?"}']
+
+
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
 def test_no_cell_is_a_formula(tmp_path: Path, cell: str) -> None:
     answer = replace(

@@ -1,6 +1,7 @@
 """Folders, manifests and zips, good and hostile, and what of a picture is stored."""
 
 import io
+import os
 import unicodedata
 import zipfile
 from collections.abc import Iterator
@@ -135,11 +136,14 @@ def test_korean_names_survive_every_way_they_are_written(tmp_path: Path) -> None
 
 
 def test_unknown_labels_damage_and_copies_stay_out_with_a_reason(source: Any) -> None:
-    same = draw(1)
+    same, doubtful = draw(1), draw(8)
     files = {
         "기쁨/a.png": same,
-        "슬픔/copy.png": same,
-        "슬픔/again.webp": draw(1, format_="WEBP", lossless=True),
+        "기쁨/copy.png": same,
+        "기쁨/again.webp": draw(1, format_="WEBP", lossless=True),
+        "기쁨/or.png": doubtful,
+        "슬픔/or.png": doubtful,
+        "슬픔/line.png": draw(7, size=(2000, 1)),
         "불안/b.png": draw(2),
         "슬픔/broken.jpg": draw(3, format_="JPEG")[:300],
         "슬픔/empty.png": b"",
@@ -150,11 +154,41 @@ def test_unknown_labels_damage_and_copies_stay_out_with_a_reason(source: Any) ->
     assert [picture.path for picture in report.prepared] == ["기쁨/a.png"]
     reasons = dict(report.left_out)
     assert reasons["불안/b.png"] == "unknown label '불안'"
-    assert reasons["슬픔/copy.png"] == reasons["슬픔/again.webp"] == "the same pixels as 기쁨/a.png"
+    copy = "the same pixels as 기쁨/a.png (기쁨)"
+    assert reasons["기쁨/copy.png"] == reasons["기쁨/again.webp"] == copy
+    assert reasons["슬픔/or.png"] == "the same pixels as 기쁨/or.png (기쁨)"
+    assert reasons["기쁨/or.png"] == "the same pixels have another label, too"
+    assert "height and width must be" in reasons["슬픔/line.png"]
     assert reasons["슬픔/broken.jpg"].startswith("The photo is damaged or cut short")
     assert reasons["슬픔/empty.png"].startswith("The file is empty")
     assert reasons["슬픔/no.png"].startswith("The file is not a photo")
     assert reasons["중립/unfit.png"] == "excluded"
+
+
+def test_two_files_of_one_name_are_not_one(tmp_path: Path) -> None:
+    """One of them as macOS writes Korean, the other as everybody else does."""
+    apart = unicodedata.normalize("NFD", "기쁨")
+    files = {"기쁨/a.png": draw(1), f"{apart}/a.png": draw(2)}
+    with pytest.raises(ImageSetError, match=r"Two files are called 기쁨/a\.png"):
+        list_entries(write(tmp_path / "set", files), KOREAN5)
+    with pytest.raises(ImageSetError, match=r"Two files are called 기쁨/a\.png"):
+        list_entries(pack(tmp_path / "set.zip", files), KOREAN5)
+
+
+def test_folders_that_korean_windows_named_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode("기쁨".encode("cp949"))
+    folder.mkdir()
+    (folder / os.fsdecode("웃음.png".encode("cp949"))).write_bytes(draw(1))
+    assert name_all(list_entries(tmp_path, KOREAN5)) == {"기쁨/웃음.png": "기쁨"}
+
+
+def test_a_manifest_that_is_no_csv_and_a_person_without_end_are_explained(tmp_path: Path) -> None:
+    files = {"a.png": draw(1), "manifest.csv": b"filename,label,person\na.png," + b"x" * 200_000}
+    with pytest.raises(ImageSetError, match=r"manifest\.csv: is no CSV that can be read"):
+        list_entries(write(tmp_path / "long", files), KOREAN5)
+    files["manifest.csv"] = f"filename,label,person\na.png,기쁨,{'x' * 101}\n".encode()
+    report = prepare(list_entries(write(tmp_path / "who", files), KOREAN5), PLAIN)
+    assert report.left_out == (("a.png", "the person's name is longer than 100 characters"),)
 
 
 def test_an_exclusion_that_fits_nothing_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from kfer.labels import get_taxonomy
 from survey.errors import StudyError
-from survey.records import REPEAT_GAP, Candidate, StudyDefinition
+from survey.records import REPEAT_GAP, Candidate, StudyDefinition, build_definition
 from survey.sampling import choose_images, draw_order, find_shortage, plan_counts, plan_trials
 
 LABELS = get_taxonomy("korean5").labels
@@ -149,8 +150,20 @@ def test_repeats_come_late_enough_and_checks_are_scattered(
         ({"size": 20, "repeats": 1}, "repeats must be from 0 to 0"),
         ({"block": 0}, "block must be at least 1"),
         ({"practice": -1}, "practice must be from 0 to 50"),
+        ({"repeats": 1.5}, "repeats must be a whole number, but got 1.5"),
+        ({"size": 20.0}, "size must be a whole number"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"public_share": "0.5"}, "public_share must be a number from 0 to 1, but got '0.5'"),
+        ({"demo": "no"}, "demo must be true or false, but got 'no'"),
+        ({"taxonomy": 5}, "taxonomy must be a text, but got 5"),
     ],
 )
-def test_an_impossible_definition_is_refused(settings: dict[str, int], message: str) -> None:
+def test_an_impossible_definition_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError, match=message):
         define(**settings)
+
+
+def test_a_title_in_no_language_is_refused() -> None:
+    settings = {"title": "My study", "consent": {"en": "I agree."}}
+    with pytest.raises(StudyError, match="mine: title must be a text for each language, but got"):
+        build_definition(settings, "mine")
