@@ -303,10 +303,12 @@ def test_two_apps_that_freeze_a_model_at_once_agree(engine: Engine) -> None:
 def test_a_statement_that_waits_too_long_may_be_tried_again(engine: Engine) -> None:
     if engine.dialect.name != "postgresql":
         pytest.skip("SQLite waits for BUSY_MS, which another test sees")
-    with pytest.raises(DatabaseError, match=r"could not be saved .*statement timeout"):
-        with transaction(engine) as session:
-            session.execute(text("SET LOCAL statement_timeout = 50"))
-            session.execute(text("SELECT pg_sleep(5)"))
+    with (
+        pytest.raises(DatabaseError, match=r"could not be saved .*statement timeout"),
+        transaction(engine) as session,
+    ):
+        session.execute(text("SET LOCAL statement_timeout = 50"))
+        session.execute(text("SELECT pg_sleep(5)"))
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
