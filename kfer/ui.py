@@ -225,8 +225,7 @@ def _load_scripts(*names: str) -> str:
 
 
 def _strip_front_matter(card: str) -> str:
-    _, _, text = card.partition("\n---\n") if card.startswith("---\n") else ("", "", "")
-    return text or card
+    return (card.startswith("---\n") and card.partition("\n---\n")[2]) or card
 
 
 def _both(text: tuple[str, str]) -> str:

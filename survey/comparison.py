@@ -89,6 +89,30 @@ class StudyData:
     def model_names(self) -> tuple[str, ...]:
         return tuple(sorted({answer.model for answer in self.models}))
 
+    def mark_flagged(self, *rules: str) -> list[bool]:
+        """Whom of the participants of ``table`` any of the rules doubts."""
+        return [
+            any(flag.rule in rules for flag in self.flags.get(participant, ()))
+            for participant in self.table.participants
+        ]
+
+    @cached_property
+    def safe_filters(self) -> frozenset[str]:
+        """Rules, and ``DAY``, that set no fewer than five people apart in any combination.
+
+        Each divides those who finished; a filter is safe where every group that it and the safe
+        ones before it cut out together has five people or none. What safe filters show are then
+        sums over such groups, and so is every difference of what they show.
+        """
+        columns: dict[str, Sequence[object]] = {rule: self.mark_flagged(rule) for rule in RULES}
+        columns[DAY] = self.days
+        safe: list[str] = []
+        for name in columns:
+            groups = Counter(zip(*(columns[each] for each in [*safe, name]), strict=True))
+            if min(groups.values()) >= ENOUGH_PEOPLE:
+                safe.append(name)
+        return frozenset(safe)
+
     @cached_property
     def days(self) -> tuple[date, ...]:
         """When each participant of ``table`` answered last (UTC)."""
@@ -211,17 +235,13 @@ def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = Fals
 
 def _mark_people(data: StudyData, filters: Filters) -> dict[str, NDArray[np.bool_]]:
     """Whom each kind of filter takes out, (P,) each."""
-    flagged = [
-        any(flag.rule in filters.leave_out for flag in data.flags.get(participant, ()))
-        for participant in data.table.participants
-    ]
     outside = [
         (filters.since is not None and day < filters.since)
         or (filters.until is not None and day > filters.until)
         for day in data.days
     ]
     return {
-        "flagged": np.array(flagged, dtype=np.bool_),
+        "flagged": np.array(data.mark_flagged(*filters.leave_out), dtype=np.bool_),
         "outside": np.array(outside, dtype=np.bool_),
     }
 
@@ -250,36 +270,13 @@ def _find_reason(
         return Withheld.few_people
     used = {*filters.leave_out, *([DAY] if filters.since or filters.until else [])}
     # First: whether few people are left by a filter that is not safe is itself not to be told.
-    if used and not used <= find_safe_filters(data):
+    if used and not used <= data.safe_filters:
         return Withheld.set_apart
     return Withheld.few_people if len(part.participants) < ENOUGH_PEOPLE else None
 
 
 def _list_days(data: StudyData, kept: NDArray[np.bool_], *, may_see_all: bool) -> tuple[date, ...]:
     """Of those who are left; of everybody where that would tell who was taken out."""
-    if may_see_all or DAY in find_safe_filters(data):
+    if may_see_all or DAY in data.safe_filters:
         return tuple(day for day, stays in zip(data.days, kept, strict=True) if stays)
     return data.days
-
-
-def find_safe_filters(data: StudyData) -> frozenset[str]:
-    """Quality rules, and ``DAY``, that set no fewer than five people apart in any combination.
-
-    Each divides those who finished; a filter is safe where every group that it and the safe ones
-    before it cut out together has five people or none. What safe filters show are then sums over
-    such groups, and so is every difference of what they show.
-    """
-    columns: dict[str, Sequence[object]] = {
-        rule: [
-            any(flag.rule == rule for flag in data.flags.get(participant, ()))
-            for participant in data.table.participants
-        ]
-        for rule in RULES
-    }
-    columns[DAY] = data.days
-    safe: list[str] = []
-    for name in columns:
-        groups = Counter(zip(*(columns[each] for each in [*safe, name]), strict=True))
-        if min(groups.values()) >= ENOUGH_PEOPLE:
-            safe.append(name)
-    return frozenset(safe)

@@ -233,8 +233,7 @@ def _build_page(
 
 def count_flagged(data: StudyData) -> dict[str, int]:
     """By rule, how many of those who finished it doubts."""
-    flags = [data.flags.get(each, ()) for each in data.table.participants]
-    return {rule: sum(any(flag.rule == rule for flag in own) for own in flags) for rule in RULES}
+    return {rule: sum(data.mark_flagged(rule)) for rule in RULES}
 
 
 def list_people(data: StudyData) -> pd.DataFrame:

@@ -133,8 +133,7 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.execution_options(writes=True).begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        take_lock(connection, _MIGRATION_LOCK)
         current = MigrationContext.configure(connection).get_current_revision()
         scripts = ScriptDirectory.from_config(config)
         if current == scripts.get_current_head():
@@ -148,6 +147,12 @@ def migrate(engine: Engine) -> None:
             ) from None
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def take_lock(connection: Connection, number: int) -> None:
+    """Until the transaction ends, one at a time; SQLite lets one write at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({number})"))
 
 
 @contextmanager

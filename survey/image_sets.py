@@ -22,14 +22,13 @@ from kfer.photos import open_photo
 from survey import studies
 from survey.database import transaction
 from survey.errors import ImageSetError
-from survey.models import Image, ImageSet
+from survey.models import MAX_PERSON, Image, ImageSet
 from survey.records import VISIBILITIES, Candidate, StudyDefinition
 from survey.sampling import find_shortage, plan_counts
 from survey.sources import Entry
 
 JPEG_QUALITY = 92
 MIN_SIZE, MAX_SIZE = 32, 1024  # px
-MAX_PERSON = 100  # characters
 BORDER = 128  # grey level round pictures that are not square
 
 

@@ -18,6 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+MAX_PERSON = 100  # characters of the name of who is on an image
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware in, aware out: SQLite forgets the zone, and a naive time is a mistake."""
@@ -79,7 +81,7 @@ class Image(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     image_set_id: Mapped[int] = mapped_column(ForeignKey("image_set.id", ondelete="CASCADE"))
     label: Mapped[str] = mapped_column(String(20))
-    person: Mapped[str | None] = mapped_column(String(100))
+    person: Mapped[str | None] = mapped_column(String(MAX_PERSON))
     pixels_sha256: Mapped[str] = mapped_column(String(64))
     width: Mapped[int]
     height: Mapped[int]

@@ -53,9 +53,6 @@ class StudyDefinition:
     completion: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("title", "consent"):
-            held = isinstance(getattr(self, name), Mapping)
-            self._require(name, held, "a text for each language")
         for name in ("size", "practice", "repeats", "block", "seed"):
             self._require(name, type(getattr(self, name)) is int, "a whole number")
         share = self.public_share
@@ -74,8 +71,9 @@ class StudyDefinition:
         self._require("completion", fits, "a code or an https link without spaces")
         for name in ("title", "consent"):
             texts = getattr(self, name)
-            held = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
-            self._require(name, held, "a text for each language")
+            held = isinstance(texts, Mapping) and bool(texts)
+            told = held and all(isinstance(text, str) and text for text in texts.values())
+            self._require(name, told, "a text for each language")
         self._require("title", set(self.title) == set(self.consent), "in the consent's languages")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:

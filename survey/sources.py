@@ -12,6 +12,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -133,10 +134,7 @@ def _index(
 def _name_file(path: Path) -> str:
     """Old archives leave names that are no UTF-8: Korean Windows' own encoding, as in zips."""
     raw = os.fsencode(path.as_posix())
-    try:
-        return normalize(raw.decode())
-    except UnicodeDecodeError:
-        return normalize(raw.decode("cp949", "replace"))
+    return normalize(_decode(raw, raw.decode("cp949", "replace")))
 
 
 def _list_zip(source: Path) -> dict[str, Callable[[], bytes]]:
@@ -177,14 +175,15 @@ def _name_zipped(info: zipfile.ZipInfo) -> str:
     """Korean Windows writes names in its own encoding, without saying so."""
     name = info.filename
     if not info.flag_bits & 0x800:
-        raw = name.encode("cp437", errors="replace")
-        for encoding in ("utf-8", "cp949"):
-            try:
-                name = raw.decode(encoding)
-                break
-            except UnicodeDecodeError:
-                continue
+        name = _decode(name.encode("cp437", errors="replace"), name)
     return normalize(name.replace("\\", "/")).lstrip("/")
+
+
+def _decode(raw: bytes, otherwise: str) -> str:
+    for encoding in ("utf-8", "cp949"):
+        with suppress(UnicodeDecodeError):
+            return raw.decode(encoding)
+    return otherwise
 
 
 def _is_hidden(parts: tuple[str, ...]) -> bool:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from survey.database import take_lock
 from survey.errors import StudyError
 from survey.models import FrozenPrediction, Image, ImageSet, Study, StudyImage
 from survey.records import Candidate, ModelAnswer, ModelVersion, StudyDefinition, StudyRecord
@@ -202,8 +203,7 @@ def add_predictions(
     now: datetime,
 ) -> int:
     """``answers`` are probabilities by label, by image. What another was quicker with is kept."""
-    if session.get_bind().dialect.name == "postgresql":  # SQLite lets one write at a time anyway
-        session.execute(text(f"SELECT pg_advisory_xact_lock({FREEZE_LOCK})"))
+    take_lock(session.connection(), FREEZE_LOCK)
     predicted = _select_predicted(taxonomy, model)
     there = set(session.scalars(predicted.where(FrozenPrediction.image_id.in_(list(answers)))))
     added = [

@@ -64,11 +64,11 @@ class DataFlags:
             return load_faces(self._table, folder, part, heads, channels, source)
 
         found = [load(part) for part in parts]
-        if not set(COPIES).isdisjoint(self._table.columns):
-            check_distinct(found)
-            return found
-        placed = set(self._table.loc[self._table["label"] != UNKNOWN, "part"])
-        check_distinct([*found, *map(load, sorted(placed & set(PARTS) - set(parts)))])
+        others: list[FaceSet] = []
+        if set(COPIES).isdisjoint(self._table.columns):
+            placed = set(self._table.loc[self._table["label"] != UNKNOWN, "part"])
+            others = [load(part) for part in sorted(placed & set(PARTS) - set(parts))]
+        check_distinct([*found, *others])
         return found
 
     @cached_property

@@ -7,8 +7,9 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import urllib3
@@ -162,30 +163,31 @@ def _fetch(pool: urllib3.PoolManager, wanted: Wanted, out: Path) -> Fetched:
 
 
 def _read(pool: urllib3.PoolManager, url: str) -> tuple[bytes, str]:
-    """The body, or why there is none to be kept."""
-    for tries in count(1):
-        response = pool.request("GET", url, preload_content=False)
-        try:
-            if response.status != 200:
-                return b"", f"HTTP {response.status} {response.reason}"
-            body = bytearray()
-            for chunk in response.stream(CHUNK_BYTES):
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    return b"", f"is larger than {MAX_BYTES // 2**20} MB"
-        except urllib3.exceptions.ProtocolError:  # the body ended early
-            if tries == BODY_TRIES:
-                raise
-            continue
-        finally:
-            response.close()
-        if not body:
-            return b"", "is empty"
-        # A page that says "log in", with status 200, would stay there as the picture for good.
-        if bytes(body[:64]).lstrip()[:1] in (b"<", b"{"):
-            return b"", f"is no picture ({response.headers.get('Content-Type', 'text')})"
-        return bytes(body), ""
-    raise AssertionError("never reached")
+    """The body, or why there is none to be kept. A body that ends early is asked for again."""
+    for _ in range(BODY_TRIES - 1):
+        with suppress(urllib3.exceptions.ProtocolError):
+            return _read_once(pool, url)
+    return _read_once(pool, url)
+
+
+def _read_once(pool: urllib3.PoolManager, url: str) -> tuple[bytes, str]:
+    response = pool.request("GET", url, preload_content=False)
+    try:
+        if response.status != 200:
+            return b"", f"HTTP {response.status} {response.reason}"
+        body = bytearray()
+        for chunk in response.stream(CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_BYTES:
+                return b"", f"is larger than {MAX_BYTES // 2**20} MB"
+    finally:
+        response.close()
+    if not body:
+        return b"", "is empty"
+    # A page that says "log in", with status 200, would stay there as the picture for good.
+    if bytes(body[:64]).lstrip()[:1] in (b"<", b"{"):
+        return b"", f"is no picture ({response.headers.get('Content-Type', 'text')})"
+    return bytes(body), ""
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -481,9 +481,7 @@
         } catch (error) {
           if (mine !== ticket) return;
           shown = null;
-          showBusy(null);
-          clearReadings();
-          closeView();
+          actions.stop();
           showError(error);
         }
       }));

@@ -1,16 +1,20 @@
 """What a participant does in the browser, step by step, and what of it is in the database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
-from survey import participation
+from survey import participation, studies
 from survey.database import open_database, transaction
 from survey.models import Response, Trial
+from survey.records import StudyDefinition, StudyRecord
 from tests.servers import AppServer
+from tests.survey.conftest import NOW
+from tests.survey.samples import add_study
 
 NEXT = """before => {
   const survey = document.querySelector(".kfer-survey");
@@ -115,6 +119,26 @@ def list_answers(server: AppServer, code: str) -> list[Any]:
         ).all()
     engine.dispose()
     return [tuple(row) for row in rows]
+
+
+@contextmanager
+def open_study(
+    server: AppServer, name: str, definition: StudyDefinition
+) -> Iterator[tuple[StudyRecord, Callable[[], None]]]:
+    """A study beside the demo, and what closes it; at the end it is closed."""
+    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
+    study = add_study(engine, name, definition)
+
+    def close() -> None:
+        with transaction(engine) as session:
+            if not studies.get_study(session, name).closed_at:
+                studies.close_study(session, name, NOW)
+
+    try:
+        yield study, close
+    finally:
+        close()  # the demo is on again for other tests
+        engine.dispose()
 
 
 def get_code(page: Page) -> str:

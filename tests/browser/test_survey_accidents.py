@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, expect
 
-from survey import store, studies
+from survey import store
 from survey.database import open_database, transaction
 from tests.browser.survey_steps import (
     answer_by_key,
@@ -16,14 +16,14 @@ from tests.browser.survey_steps import (
     get_code,
     go_to_practice,
     list_answers,
+    open_study,
     open_tab,
     press_primary,
     read_progress,
     wait_until_ready,
 )
 from tests.servers import AppServer
-from tests.survey.conftest import NOW
-from tests.survey.samples import SMALL, add_study
+from tests.survey.samples import SMALL
 
 pytestmark = pytest.mark.browser
 
@@ -149,10 +149,8 @@ def test_everything_can_be_deleted_on_the_way(
 def test_a_panel_gets_its_people_back(
     completion: str, shown: str, open_page: Callable[..., Page], server: AppServer
 ) -> None:
-    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
     name = f"panel-{shown}"
-    study = add_study(engine, name, replace(SMALL, completion=completion))
-    try:
+    with open_study(server, name, replace(SMALL, completion=completion)) as (study, _):
         page = open_page(server)
         page.goto(f"{server.url}/?study={name}&PROLIFIC_PID=p-123&SESSION_ID=s-9")
         go_to_practice(page)
@@ -167,12 +165,10 @@ def test_a_panel_gets_its_people_back(
             expect(page.locator("a.kfer-completion")).to_have_attribute("href", completion)
         else:
             expect(page.locator(".kfer-receipt code").first).to_have_text(completion)
+        engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
         with transaction(engine, writes=False) as session:
             responses = store.list_responses(session, study)
+        engine.dispose()
         assert {tuple(sorted(response.background.items())) for response in responses} == {
             (("prolific_pid", "p-123"), ("session_id", "s-9"))
         }
-    finally:
-        with transaction(engine) as session:
-            studies.close_study(session, study.name, NOW)  # the demo is on again for other tests
-        engine.dispose()

@@ -1,16 +1,12 @@
 """Codes that lead back: in an address, on the device, into a study that is over."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from survey import studies
-from survey.database import open_database, transaction
-from survey.records import StudyDefinition
 from tests.browser.survey_steps import (
     answer_by_key,
     answer_up_to,
@@ -18,34 +14,14 @@ from tests.browser.survey_steps import (
     get_code,
     go_to_practice,
     list_answers,
+    open_study,
     open_tab,
     press_primary,
 )
 from tests.servers import AppServer
-from tests.survey.conftest import NOW
-from tests.survey.samples import SMALL, TEXTS, add_study
+from tests.survey.samples import SMALL, TEXTS
 
 pytestmark = pytest.mark.browser
-
-
-@contextmanager
-def open_study(
-    server: AppServer, name: str, definition: StudyDefinition
-) -> Iterator[Callable[[], None]]:
-    """A study beside the demo; what it gives closes it."""
-    engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
-    add_study(engine, name, definition)
-
-    def close() -> None:
-        with transaction(engine) as session:
-            if not studies.get_study(session, name).closed_at:
-                studies.close_study(session, name, NOW)
-
-    try:
-        yield close
-    finally:
-        close()  # the demo is on again for other tests
-        engine.dispose()
 
 
 def test_a_code_in_the_address_gives_way_to_a_newer_one(
@@ -85,7 +61,7 @@ def test_a_code_in_the_address_gives_way_to_a_newer_one(
 def test_a_study_that_is_over_still_shows_results_and_deletes(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
-    with open_study(server, "over", SMALL) as close:
+    with open_study(server, "over", SMALL) as (_, close):
         page = open_page(server, query="?study=over")
         go_to_practice(page)
         done = page.evaluate("localStorage.getItem('kfer-survey-over')")

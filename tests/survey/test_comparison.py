@@ -211,7 +211,7 @@ def test_no_two_answers_of_the_page_differ_by_fewer_than_five(
     for one, other in permutations(shown, 2):
         assert len(one - other) not in range(1, 5)
     # Why nothing is shown tells nothing of who is left, but where it may be told; nor do days.
-    safe = module.find_safe_filters(data)
+    safe = data.safe_filters
     for query, found in told.items():
         used = {*query.leave_out, *(["day"] if query.since or query.until else [])}
         assert (found.withheld is Withheld.set_apart) == (not used <= safe)

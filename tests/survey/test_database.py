@@ -3,6 +3,7 @@
 import socket
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -140,28 +141,37 @@ def test_on_sqlite_they_wait_in_a_line_of_our_own(
     engine.dispose()
 
 
-def count_at_once(engine: Engine) -> None:
-    with transaction(engine) as session:
-        session.add(Participant(id="a", language="ko", background={"n": 0}, created_at=NOW))
+def run_at_once(threads: int, work: Callable[[], None]) -> list[Exception]:
+    """What went wrong in any of the threads."""
     errors: list[Exception] = []
 
-    def count() -> None:
+    def call() -> None:
         try:
-            for _ in range(5):
-                with transaction(engine) as session:
-                    row = session.scalars(
-                        select(Participant).where(Participant.id == "a").with_for_update()
-                    ).one()
-                    row.background = {"n": row.background["n"] + 1}
+            work()
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=count) for _ in range(8)]
-    for thread in threads:
+    running = [threading.Thread(target=call) for _ in range(threads)]
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
-    assert errors == []
+    return errors
+
+
+def count_at_once(engine: Engine) -> None:
+    with transaction(engine) as session:
+        session.add(Participant(id="a", language="ko", background={"n": 0}, created_at=NOW))
+
+    def count() -> None:
+        for _ in range(5):
+            with transaction(engine) as session:
+                row = session.scalars(
+                    select(Participant).where(Participant.id == "a").with_for_update()
+                ).one()
+                row.background = {"n": row.background["n"] + 1}
+
+    assert run_at_once(8, count) == []
     with transaction(engine, writes=False) as session:
         assert session.get_one(Participant, "a").background == {"n": 40}
 
@@ -279,21 +289,13 @@ def count_rows(connection: sqlite3.Connection, table: str) -> int:
 
 def test_two_apps_that_freeze_a_model_at_once_agree(engine: Engine) -> None:
     add_study(engine)
-    model, gate, failed = ModelVersion("m", "1", "korean5"), threading.Barrier(4), []
+    model, gate = ModelVersion("m", "1", "korean5"), threading.Barrier(4)
 
     def start() -> None:
         gate.wait()
-        try:
-            freeze(engine, read_brightness, model, get_taxonomy("korean5"), NOW)
-        except Exception as error:
-            failed.append(error)
+        freeze(engine, read_brightness, model, get_taxonomy("korean5"), NOW)
 
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    assert run_at_once(4, start) == []
     with transaction(engine, writes=False) as session:
         images = session.scalars(select(Image.id)).all()
         predicted = session.scalars(select(FrozenPrediction.image_id)).all()
