@@ -3,6 +3,7 @@
 The one survey module that may bring in the recogniser; nothing heavy is imported for ``--help``.
 """
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -209,16 +210,24 @@ def report(
     version: Annotated[
         int | None, typer.Option(help="Of the study; default: the latest version.")
     ] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="What is looked at, as the endpoint /comparison has it: docs/study.md.",
+        ),
+    ] = None,
 ) -> None:
     """Write the whole comparison as one file that needs no server and no network."""
     from survey.charts.look import Words
-    from survey.comparison import Filters, compare_study, read_study
+    from survey.comparison import build_filters, compare_study, read_study
     from survey.export import save_file
     from survey.report import build_report, print_pdf
 
     with Errors():
         data = read_study(open_engine(), study, version)
-        comparison = compare_study(data, Filters(), may_see_all=True)
+        chosen = build_filters(_read_json(filters), data)
+        comparison = compare_study(data, chosen, may_see_all=True)
         html = build_report(comparison, Words(language), now())
         if kind is Format.pdf:
             print_pdf(html, output)
@@ -254,6 +263,17 @@ def _freeze_model(
     version = ModelVersion(bundle.name, bundle.revision, source)
     predict = Recognizer([bundle]).predict
     return version, freeze_images(engine, predict, version, labels, now(), advance, study)
+
+
+def _read_json(text: str | None) -> Any:
+    from survey.errors import StudyError
+
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        raise StudyError(
+            f'--filters is not JSON ({error}); write it as \'{{"leave_out": ["too_fast"]}}\'.'
+        ) from None
 
 
 def _read_lines(path: Path) -> set[str]:

@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from kfer.labels import Taxonomy
 from survey import store, studies
 from survey.database import transaction
 from survey.errors import StudyError
@@ -140,8 +139,10 @@ class Comparison:
     withheld: Withheld | None
 
 
-def build_filters(settings: Mapping[str, Any] | None, labels: Taxonomy) -> Filters:
-    """From JSON. Raises StudyError for what is unknown or of the wrong kind."""
+def build_filters(settings: Mapping[str, Any] | None, data: StudyData) -> Filters:
+    """From JSON. Raises StudyError for what the study does not have or is of the wrong kind."""
+    if settings is not None and not isinstance(settings, Mapping):
+        raise StudyError(f"filters must be an object, not {settings!r:.40}.")
     given = dict(settings or {})
     unknown = sorted(set(given) - set(Filters.__dataclass_fields__))
     if unknown:
@@ -149,8 +150,8 @@ def build_filters(settings: Mapping[str, Any] | None, labels: Taxonomy) -> Filte
         raise StudyError(f"filters: unknown {', '.join(unknown)}; allowed are {allowed}.")
     return Filters(
         visibility=_choose(given, "visibility", VISIBILITIES),
-        labels=_choose_several(given, "labels", labels.labels),
-        models=_choose_several(given, "models", None),
+        labels=_choose_several(given, "labels", data.study.definition.labels.labels),
+        models=_choose_several(given, "models", data.model_names),
         leave_out=_choose_several(given, "leave_out", RULES) or (),
         since=_read_day(given, "since"),
         until=_read_day(given, "until"),
@@ -165,17 +166,17 @@ def _choose(given: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> st
 
 
 def _choose_several(
-    given: Mapping[str, Any], name: str, allowed: tuple[str, ...] | None
+    given: Mapping[str, Any], name: str, allowed: tuple[str, ...]
 ) -> tuple[str, ...] | None:
     values = given.get(name)
     if values is None:
         return None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise StudyError(f"filters: {name} must be a list of texts.")
-    unknown = [value for value in values if allowed is not None and value not in allowed]
+    unknown = [value for value in values if value not in allowed]
     if unknown:
-        listed = ", ".join(allowed or ())
-        raise StudyError(f"filters: {name} has {unknown[0]!r:.40}; allowed are {listed}.")
+        listed = ", ".join(allowed) or "none"
+        raise StudyError(f"filters: {name} has {unknown[0]!r:.100}; allowed are {listed}.")
     return tuple(values)
 
 

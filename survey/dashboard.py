@@ -19,7 +19,6 @@ from survey.charts.references import plot_references
 from survey.charts.tables import explain_raters, tabulate_images, tabulate_raters
 from survey.comparison import (
     Comparison,
-    Filters,
     StudyData,
     build_filters,
     compare_study,
@@ -153,22 +152,12 @@ class Dashboard:
         self, study: str, settings: Mapping[str, Any] | None, *, may_see_all: bool
     ) -> tuple[tuple[Any, ...], StudyData, Comparison]:
         stamp, data = self._read(study)
-        filters = build_filters(settings, data.study.definition.labels)
-        _check_models(filters, data)
+        filters = build_filters(settings, data)
         key = (stamp, filters, may_see_all)
         comparison = self._comparisons.get(
             key, lambda: compare_study(data, filters, may_see_all=may_see_all)
         )
         return key, data, comparison
-
-
-def _check_models(filters: Filters, data: StudyData) -> None:
-    unknown = sorted(set(filters.models or ()) - set(data.model_names))
-    if unknown:
-        raise StudyError(
-            f"filters: models has {unknown[0]!r:.100}; allowed are "
-            f"{', '.join(data.model_names) or 'none'}."
-        )
 
 
 def _describe_study(study: StudyRecord) -> dict[str, Any]:

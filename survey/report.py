@@ -25,7 +25,8 @@ from survey.charts.tables import (
     tabulate_images,
     tabulate_raters,
 )
-from survey.comparison import ENOUGH_PEOPLE, Comparison
+from survey.comparison import ENOUGH_PEOPLE, Comparison, Filters
+from survey.comparison_texts import COMPARISON_TEXTS
 from survey.errors import StudyError
 from survey.export import name_image, save_file
 from survey.statistics.summary import Summary
@@ -107,7 +108,9 @@ def _list_notes(comparison: Comparison, words: Words) -> list[str]:
                 "Answers to the demonstration: no result to build on.",
             )
         )
-    if comparison.finished < ENOUGH_PEOPLE:
+    if comparison.filters != Filters():
+        notes.append(_tell_filters(comparison, words))
+    if (comparison.people or 0) < ENOUGH_PEOPLE:
         notes.append(
             words.say(
                 f"{ENOUGH_PEOPLE}명보다 적은 사람의 답이라 한 사람 한 사람이 드러날 수 있어요. "
@@ -117,6 +120,31 @@ def _list_notes(comparison: Comparison, words: Words) -> list[str]:
             )
         )
     return notes
+
+
+def _tell_filters(comparison: Comparison, words: Words) -> str:
+    """What of the study the report is about, and how many people are not in it."""
+
+    def say(name: str, **values: object) -> str:
+        return words.say(*COMPARISON_TEXTS[name]).format(**values)
+
+    filters, labels = comparison.filters, comparison.study.definition.labels
+    names = dict(zip(labels.labels, words.name_labels(labels), strict=True))
+    parts = {
+        "visibility": filters.visibility and words.name_visibility(filters.visibility),
+        "labels": ", ".join(names[label] for label in filters.labels or ()),
+        "models": ", ".join(filters.models or ()),
+        "leave_out": ", ".join(say(f"rule_{rule}") for rule in filters.leave_out),
+        "since": filters.since,
+        "until": filters.until,
+    }
+    counts = [say("of_people", finished=comparison.finished, n=comparison.people)]
+    if filters.leave_out:
+        counts.append(say("left_out", flagged=comparison.flagged))
+    if filters.since or filters.until:
+        counts.append(say("outside", outside=comparison.outside))
+    told = [f"{say(name)}: {value}" for name, value in parts.items() if value]
+    return f"{say('filters')}: {'; '.join(told)}. {', '.join(counts)}."
 
 
 def list_methods(words: Words) -> list[str]:
@@ -163,8 +191,10 @@ def list_methods(words: Words) -> list[str]:
             "on other images.",
         ),
         words.say(
-            "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시만 하고 빼지 않았어요.",
-            "Doubtful participations (too fast, one answer only, ...) are flagged, not left out.",
+            "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시해요. 위에 적지 않았으면 아무도 "
+            "빼지 않았어요.",
+            "Doubtful participations (too fast, one answer only, ...) are flagged; none is left "
+            "out unless it says so above.",
         ),
     ]
 

@@ -152,14 +152,15 @@ def test_csv_has_a_row_per_face_and_defuses_file_names() -> None:
 
 
 @pytest.mark.parametrize("output", ["table", "json", "csv"])
-@pytest.mark.parametrize("name", ["notes[/b].jpg", "photo[edited].jpg", "\udcc7\udcd1.jpg"])
-def test_any_file_name_can_be_printed(name: str, output: str, tmp_path: Path) -> None:
+def test_any_file_name_can_be_printed(output: str, tmp_path: Path) -> None:
     """What looks like markup, and what is not UTF-8."""
-    photo = tmp_path / name
-    photo.parent.mkdir(exist_ok=True)
-    photo.write_bytes(b"no photo")
+    names = ["notes[/b].jpg", "photo[edited].jpg", "\udcc7\udcd1.jpg"]
+    for name in names:
+        photo = tmp_path / name
+        photo.parent.mkdir(exist_ok=True)
+        photo.write_bytes(b"no photo")
     done = subprocess.run(
-        [sys.executable, "-m", "kfer", "predict", name, "--format", output],
+        [sys.executable, "-m", "kfer", "predict", *names, "--format", output],
         cwd=tmp_path,
         env={**keep_environment(), "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -167,7 +168,9 @@ def test_any_file_name_can_be_printed(name: str, output: str, tmp_path: Path) ->
         check=False,
     )
     assert done.returncode == 1
-    assert os.fsencode(name).decode("utf-8", "replace") in done.stdout.decode()
+    printed = done.stdout.decode()
+    for name in names:
+        assert os.fsencode(name).decode("utf-8", "replace") in printed
     assert b"Traceback" not in done.stderr
 
 

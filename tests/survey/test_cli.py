@@ -18,7 +18,8 @@ from survey.models import FrozenPrediction
 from survey.participation import build_response
 from tests.processes import keep_environment
 from tests.survey.conftest import NOW
-from tests.survey.samples import LABELS
+from tests.survey.samples import LABELS, add_study
+from tests.survey.simulated import simulate
 from tests.survey.test_image_sets import draw, write
 
 DEFINITION = """
@@ -168,6 +169,24 @@ def test_an_export_is_the_main_answers_of_the_newest_version_unless_more_is_aske
     assert "There is no study mine, version 3" in call(
         "export", "mine", "--out", out, "--version", 3
     ).stderr  # fmt: skip
+
+
+def test_a_report_is_of_what_was_asked_for(data: Path) -> None:
+    (data / "data").mkdir()
+    engine = open_database(f"sqlite:///{data / 'data' / 'kfer.sqlite'}")
+    add_study(engine)
+    simulate(engine, "small", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9])
+    engine.dispose()
+    out = data / "report.html"
+    report = ("report", "small", "--output", out, "--language", "en")
+    assert call(*report).output == f"small: 6 participants, in {out}.\n"
+    whole = out.read_text(encoding="utf-8")
+    filters = '{"visibility": "private"}'
+    assert call(*report, "--filters", filters).exit_code == 0
+    assert "Images: private images. 6 of 6 people." in out.read_text(encoding="utf-8")
+    assert "Images: private images" not in whole
+    for wrong, said in (("private", "--filters is not JSON (Expecting value"), ("[]", "an object")):
+        assert said in call(*report, "--filters", wrong).stderr
 
 
 @pytest.mark.slow

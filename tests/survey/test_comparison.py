@@ -232,23 +232,26 @@ def test_a_study_without_answers_says_so() -> None:
         ({"visibility": ["public"]}, "visibility must be one of"),
         ({"labels": "joy"}, "labels must be a list of texts"),
         ({"labels": ["joy"]}, "labels has 'joy'; allowed are 기쁨, 당황"),
+        ({"models": ["best@1"]}, "models has 'best@1'; allowed are bad@1, good@1"),
         ({"leave_out": ["slow"]}, "leave_out has 'slow'; allowed are too_fast"),
         ({"since": "yesterday"}, "since must be a day as 2026-11-21, not 'yesterday'"),
         ({"until": 5}, "until must be a day"),
+        (["private"], r"filters must be an object, not \['private'\]"),
     ],
 )
-def test_filters_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_filters_that_make_no_sense_are_refused(settings: Any, message: str) -> None:
     with pytest.raises(StudyError, match=message):
-        build_filters(settings, KOREAN5)
+        build_filters(settings, build_data(1))
 
 
 def test_filters_from_json() -> None:
-    assert build_filters(None, KOREAN5) == Filters()
+    data = build_data(1)
+    assert build_filters(None, data) == Filters()
     read = build_filters(
-        {"labels": ["기쁨"], "models": ["m@1"], "since": "2026-11-01", "visibility": "public"},
-        KOREAN5,
+        {"labels": ["기쁨"], "models": ["good@1"], "since": "2026-11-01", "visibility": "public"},
+        data,
     )
-    assert read == Filters("public", ("기쁨",), ("m@1",), (), FIRST_DAY.date())
+    assert read == Filters("public", ("기쁨",), ("good@1",), (), FIRST_DAY.date())
 
 
 def test_a_study_is_read_as_it_was_answered(engine: Engine) -> None:

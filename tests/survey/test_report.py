@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sqlalchemy import Engine
 
 from survey.charts.look import FONT, Words
 from survey.charts.people import say_headline
-from survey.comparison import Comparison, Filters, compare_study, read_study
+from survey.comparison import Comparison, Filters, build_filters, compare_study, read_study
 from survey.errors import StudyError
+from survey.records import FlagRecord
 from survey.report import LIBRARIES, build_report, list_methods, print_pdf
 from tests.survey.conftest import NOW
 from tests.survey.samples import add_study
@@ -66,6 +68,38 @@ def test_few_people_are_marked_and_none_are_refused(engine: Engine) -> None:
     simulate(engine, "small", [0.5, 0.9])
     few = compare_study(read_study(engine, "small"), Filters(), may_see_all=True)
     assert "Fewer than 5 people" in build_report(few, Words("en"), NOW)
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        (
+            "en",
+            "What is looked at: Images: private images; Emotions: joy, sadness; Leave out people "
+            "who: answered too fast; From: 2026-01-01. 5 of 6 people, 1 flagged left out, 0 "
+            "outside the dates left out.",
+        ),
+        (
+            "ko",
+            "보는 범위: 이미지: 비공개 이미지; 표정: 기쁨, 슬픔; 빼고 볼 사람: 너무 빨리 답함; "
+            "이날부터: 2026-01-01. 6명 중 5명, 표시된 1명 제외, 기간 밖 0명 제외.",
+        ),
+    ],
+)
+def test_it_says_what_of_the_study_it_is_about(engine: Engine, language: str, told: str) -> None:
+    add_study(engine)
+    simulate(engine, "small", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9])
+    data = read_study(engine, "small")
+    hasty = {data.table.participants[0]: [FlagRecord("too_fast", "...")]}
+    data = replace(data, flags=hasty)
+    settings = {
+        "visibility": "private", "labels": ["기쁨", "슬픔"], "leave_out": ["too_fast"],
+        "since": "2026-01-01",
+    }  # fmt: skip
+    part = compare_study(data, build_filters(settings, data), may_see_all=True)
+    assert f'<p class="note">{told}</p>' in unescape(build_report(part, Words(language), NOW))
+    whole = compare_study(data, Filters(), may_see_all=True)
+    assert "보는 범위" not in build_report(whole, Words("ko"), NOW)
 
 
 def test_a_pdf_needs_a_chromium(tmp_path: Path) -> None:
