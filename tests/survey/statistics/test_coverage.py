@@ -21,16 +21,16 @@ MODEL_LOSS = 0.8  # ... and harder still for the model
 
 
 def draw_study(
-    rng: np.random.Generator, people: int
+    rng: np.random.Generator, people: int, images: int = IMAGES
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     """Who is right (P, I), the model (I,), and which images are private: people and images are new
     draws from the same populations each time, as if another study had been run."""
-    private = np.arange(IMAGES) % 2 == 1
+    private = np.arange(images) % 2 == 1
     skill = rng.normal(1.4, 0.4, (people, 1))
-    ease = rng.normal(0, 1, IMAGES)
+    ease = rng.normal(0, 1, images)
     chance = 1 / (1 + np.exp(-(skill + ease - PRIVATE_LOSS * private)))
     model = 1 / (1 + np.exp(-(1.4 + ease - MODEL_LOSS * private)))
-    return rng.random((people, IMAGES)) < chance, rng.random(IMAGES) < model, private
+    return rng.random((people, images)) < chance, rng.random(images) < model, private
 
 
 def find_truths() -> tuple[float, float, float, float]:
