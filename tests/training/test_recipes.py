@@ -1,6 +1,7 @@
 """Every recipe can be run: two steps on a few faces, then a bundle that is measured."""
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -111,6 +112,13 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return write_recipe
+
+
+def test_the_guides_recipe_is_one(write: Callable[[str, str], Path]) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    config = load_recipe(str(write("mine", example)))
+    assert config.head_specs[-1].stop == config.model_args["num_classes"]
 
 
 def test_a_recipe_may_have_a_blank_in_its_name(write: Callable[[str, str], Path]) -> None:
