@@ -4,6 +4,7 @@ The one survey module that may bring in the recogniser; nothing heavy is importe
 """
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -238,13 +239,20 @@ def report(
 
 @app.command()
 def withdraw(
-    code: Annotated[str, typer.Argument(metavar="CODE", help="The participant's code.")],
+    who: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE", help="The participant's code, or name in exports (the column subj)."
+        ),
+    ],
 ) -> None:
     """Delete every row of one participant."""
-    from survey.participation import withdraw as delete
+    from survey import participation
 
+    named = re.fullmatch("s[0-9a-f]{12}", who)
+    delete = participation.withdraw_named if named else participation.withdraw
     with Errors():
-        typer.echo(f"{delete(open_engine(), code)} rows deleted.")
+        typer.echo(f"{delete(open_engine(), who)} rows deleted.")
 
 
 def _freeze_model(

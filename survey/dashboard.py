@@ -29,10 +29,10 @@ from survey.errors import StudyError, TokenError
 from survey.export import (
     encode_table,
     name_image,
-    name_participant,
     read_image_name,
     tabulate_responses,
 )
+from survey.participation import name_participant
 from survey.records import StudyRecord, pair_texts, title_models
 from survey.shared_results import SharedResults
 from survey.statistics.describe import describe_summary

@@ -4,7 +4,6 @@ The first eight columns are those of model-vs-human (Geirhos et al. 2021), so th
 read them as they are.
 """
 
-import hashlib
 import io
 import json
 import secrets
@@ -14,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from survey.errors import StudyError
+from survey.participation import name_participant
 from survey.records import (
     CANNOT_TELL,
     Candidate,
@@ -188,11 +188,6 @@ def name_image(image_id: str) -> str:
 def read_image_name(name: str) -> str:
     """The id of the image that ``name_image`` named so."""
     return name[1:]
-
-
-def name_participant(person_id: str) -> str:
-    """Made up, and the same one everywhere."""
-    return f"s{hashlib.sha256(person_id.encode()).hexdigest()[:12]}"
 
 
 def _name_answer(label: str) -> str:

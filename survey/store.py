@@ -80,11 +80,14 @@ def add_participation(
     session.flush()
 
 
-def find_participation(session: Session, code_hash: str) -> ParticipationRecord | None:
+def list_people(session: Session) -> list[str]:
+    """The ids of everybody who ever began anything."""
+    return list(session.scalars(select(Participant.id)))
+
+
+def find_participation(session: Session, which: ColumnElement[bool]) -> ParticipationRecord | None:
     """Locks it until the transaction ends, so that two answers at once come one after another."""
-    row = session.scalar(
-        select(Participation).where(Participation.code_hash == code_hash).with_for_update()
-    )
+    row = session.scalar(select(Participation).where(which).with_for_update())
     if row is None:
         return None
     practice, total = session.execute(

@@ -160,12 +160,17 @@ def test_an_export_is_the_main_answers_of_the_newest_version_unless_more_is_aske
     )
     assert set(pd.read_csv(out)["phase"]) == {"main"}
     assert list(pd.read_csv(models).columns[:3]) == ["subj", "session", "trial"]
+    (somebody,) = set(pd.read_csv(out)["subj"])
     everything = call("export", "mine", "--out", out, "--version", 1, "--all")
     assert "version 1: 12 responses of 1 participants, 1 of them flagged" in everything.output
     table = pd.read_csv(out)
     assert Counter(table["phase"]) == {"practice": 2, "main": 10}
     assert set(table["flags"]) == {"too_fast"}
     assert table["correct"].all()
+    assert call("withdraw", somebody).output == "19 rows deleted.\n"
+    assert f"calls anybody {somebody}" in call("withdraw", somebody).stderr
+    call("export", "mine", "--out", out, "--version", 1, "--all")
+    assert len(pd.read_csv(out)) == 12  # those of another
     assert "There is no study mine, version 3" in call(
         "export", "mine", "--out", out, "--version", 3
     ).stderr  # fmt: skip
