@@ -4,7 +4,6 @@ The one survey module that may bring in the recogniser; nothing heavy is importe
 """
 
 import json
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -248,9 +247,9 @@ def withdraw(
 ) -> None:
     """Delete every row of one participant."""
     from survey import participation
+    from survey.records import is_participant
 
-    named = re.fullmatch("s[0-9a-f]{12}", who)
-    delete = participation.withdraw_named if named else participation.withdraw
+    delete = participation.withdraw_named if is_participant(who) else participation.withdraw
     with Errors():
         typer.echo(f"{delete(open_engine(), who)} rows deleted.")
 

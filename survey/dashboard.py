@@ -32,8 +32,7 @@ from survey.export import (
     read_image_name,
     tabulate_responses,
 )
-from survey.participation import name_participant
-from survey.records import StudyRecord, pair_texts, title_models
+from survey.records import StudyRecord, name_participant, pair_texts, title_models
 from survey.shared_results import SharedResults
 from survey.statistics.describe import describe_summary
 from survey.statistics.quality import RULES

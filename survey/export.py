@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 
 from survey.errors import StudyError
-from survey.participation import name_participant
 from survey.records import (
     CANNOT_TELL,
     Candidate,
@@ -21,6 +20,7 @@ from survey.records import (
     ModelAnswer,
     ResponseRecord,
     StudyRecord,
+    name_participant,
 )
 
 NOT_SAID = "na"  # model-vs-human's word for no answer

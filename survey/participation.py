@@ -23,6 +23,7 @@ from survey.records import (
     ParticipationRecord,
     StudyRecord,
     TrialRecord,
+    name_participant,
 )
 from survey.results import Result, build_result
 from survey.sampling import plan_trials
@@ -189,8 +190,8 @@ def withdraw_named(engine: Engine, name: str) -> int:
     with transaction(engine) as session:
         people = store.list_people(session)
         person = next((each for each in people if name_participant(each) == name), None)
-        found = person and store.find_participation(session, Participation.participant_id == person)
-        if not found:
+        found = None if person is None else store.find_participation_of(session, person)
+        if found is None:
             raise ParticipationError(f"No export of this database calls anybody {name}.")
         return store.delete_participation(session, found)
 
@@ -231,11 +232,6 @@ def hash_code(code: str) -> str:
     return hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()
 
 
-def name_participant(person_id: str) -> str:
-    """For exports: made up, and the same one everywhere."""
-    return f"s{hashlib.sha256(person_id.encode()).hexdigest()[:12]}"
-
-
 def hash_consent(study: StudyRecord, language: str) -> str:
     """Identifies the text that was agreed to."""
     return hashlib.sha256(study.definition.consent[language].encode()).hexdigest()
@@ -258,7 +254,7 @@ def _require_open(study: StudyRecord) -> None:
 
 def _get(session: Session, code: Any) -> ParticipationRecord:
     if isinstance(code, str) and len(code) <= 100:
-        found = store.find_participation(session, Participation.code_hash == hash_code(code))
+        found = store.find_participation(session, hash_code(code))
         if found is not None:
             return found
     raise ParticipationError(

@@ -1,6 +1,8 @@
 """What travels between the survey's parts: frozen, without a database behind them."""
 
 import dataclasses
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -256,6 +258,16 @@ def title_models(identities: Iterable[str]) -> dict[str, str]:
     names = {each: each.partition("@")[0] for each in identities}
     often = Counter(names.values())
     return {each: name if often[name] == 1 else each for each, name in names.items()}
+
+
+def name_participant(person_id: str) -> str:
+    """For exports: made up, and the same one everywhere."""
+    return f"s{hashlib.sha256(person_id.encode()).hexdigest()[:12]}"
+
+
+def is_participant(name: str) -> bool:
+    """Whether it is of the form that ``name_participant`` gives: no code is."""
+    return re.fullmatch("s[0-9a-f]{12}", name) is not None
 
 
 def find_mapping(source: str | None, labels: Taxonomy) -> LabelMapping | None:

@@ -133,7 +133,7 @@ def _tell_filters(comparison: Comparison, words: Words) -> str:
     parts = {
         "visibility": filters.visibility and words.name_visibility(filters.visibility),
         "labels": ", ".join(names[label] for label in filters.labels or ()),
-        "models": ", ".join(filters.models or ()),
+        "models": filters.models is not None and (", ".join(filters.models) or say("none")),
         "leave_out": ", ".join(say(f"rule_{rule}") for rule in filters.leave_out),
         "since": filters.since,
         "until": filters.until,

@@ -85,7 +85,15 @@ def list_people(session: Session) -> list[str]:
     return list(session.scalars(select(Participant.id)))
 
 
-def find_participation(session: Session, which: ColumnElement[bool]) -> ParticipationRecord | None:
+def find_participation(session: Session, code_hash: str) -> ParticipationRecord | None:
+    return _find_participation(session, Participation.code_hash == code_hash)
+
+
+def find_participation_of(session: Session, person_id: str) -> ParticipationRecord | None:
+    return _find_participation(session, Participation.participant_id == person_id)
+
+
+def _find_participation(session: Session, which: ColumnElement[bool]) -> ParticipationRecord | None:
     """Locks it until the transaction ends, so that two answers at once come one after another."""
     row = session.scalar(select(Participation).where(which).with_for_update())
     if row is None:

@@ -98,6 +98,8 @@ def test_it_says_what_of_the_study_it_is_about(engine: Engine, language: str, to
     }  # fmt: skip
     part = compare_study(data, build_filters(settings, data), may_see_all=True)
     assert f'<p class="note">{told}</p>' in unescape(build_report(part, Words(language), NOW))
+    alone = compare_study(data, build_filters({"models": []}, data), may_see_all=True)
+    assert "Models: none. 6 of 6 people." in build_report(alone, Words("en"), NOW)
     whole = compare_study(data, Filters(), may_see_all=True)
     assert "보는 범위" not in build_report(whole, Words("ko"), NOW)
 
