@@ -7,17 +7,13 @@ interval in percentage points, in the middle of many such studies.
 
 import numpy as np
 
-from survey.statistics.accuracy import estimate_mean
-from survey.statistics.comparison import estimate_difference, estimate_visibility_gaps
 from survey.statistics.figures import Figure
-from survey.statistics.resampling import Sampler
 from tests.benchmarks.report import print_header, print_table
-from tests.survey.statistics.planted import build
-from tests.survey.statistics.test_coverage import draw_study
+from tests.survey.statistics.test_coverage import DRAWS, estimate_study
 
 PEOPLE = (5, 10, 20, 40, 80)
 IMAGES = (50, 100, 200)
-STUDIES, DRAWS = 60, 600
+STUDIES = 60
 
 
 def halve(figure: Figure) -> float:
@@ -29,15 +25,10 @@ def halve(figure: Figure) -> float:
 
 def measure_widths(people: int, images: int) -> list[float]:
     """Of people's mean, the model's difference, people's gap, and the model's gap beyond it."""
-    widths = []
-    for seed in range(STUDIES):
-        sampler = Sampler(seed, DRAWS)
-        right, model, private = draw_study(np.random.default_rng(seed), people, images)
-        table = build(np.where(right, 0, 1), private=private.tolist())
-        gap, beyond = estimate_visibility_gaps(table, {"m": model}, sampler)
-        difference = estimate_difference(table, model, sampler)
-        figures = (estimate_mean(table, sampler), difference, gap, beyond["m"])
-        widths.append([halve(figure) for figure in figures])
+    widths = [
+        [halve(figure) for figure in estimate_study(seed, people, images)]
+        for seed in range(STUDIES)
+    ]
     return [float(width) for width in np.median(widths, axis=0)]
 
 

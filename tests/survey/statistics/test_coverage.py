@@ -33,8 +33,23 @@ def draw_study(
     return rng.random((people, images)) < chance, rng.random(images) < model, private
 
 
+def estimate_study(
+    seed: int, people: int, images: int = IMAGES
+) -> tuple[Figure, Figure, Figure, Figure]:
+    """Of a study drawn by ``seed``: people's mean, the model's difference, people's gap, the
+    model's gap beyond it."""
+    sampler = Sampler(seed, DRAWS)
+    right, model, private = draw_study(np.random.default_rng(seed), people, images)
+    table = build(np.where(right, 0, 1), private=private.tolist())
+    gap, beyond = estimate_visibility_gaps(table, {"m": model}, sampler)
+    return (
+        estimate_mean(table, sampler), estimate_difference(table, model, sampler),
+        gap, beyond["m"],
+    )  # fmt: skip
+
+
 def find_truths() -> tuple[float, float, float, float]:
-    """Of the populations, in the order of the figures below."""
+    """Of the populations, in the order of ``estimate_study``."""
     rng = np.random.default_rng(0)
     skill, ease = rng.normal(1.4, 0.4, 4_000_000), rng.normal(0, 1, 4_000_000)
     people = [(1 / (1 + np.exp(-(skill + ease - loss)))).mean() for loss in (0, PRIVATE_LOSS)]
@@ -60,15 +75,7 @@ def test_intervals_cover_what_was_planted(
     truths = find_truths()
     hits = np.zeros(4)
     for seed in range(STUDIES):
-        rng = np.random.default_rng(seed + 1)
-        sampler = Sampler(seed + 1, DRAWS)
-        right, model, private = draw_study(rng, people)
-        table = build(np.where(right, 0, 1), private=private.tolist())
-        gap, beyond = estimate_visibility_gaps(table, {"m": model}, sampler)
-        figures = (
-            estimate_mean(table, sampler), estimate_difference(table, model, sampler),
-            gap, beyond["m"],
-        )  # fmt: skip
+        figures = estimate_study(seed + 1, people)
         hits += [covers(figure, truth) for figure, truth in zip(figures, truths, strict=True)]
     coverage = hits / STUDIES
     with capsys.disabled():
