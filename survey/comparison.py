@@ -21,6 +21,7 @@ from survey import store, studies
 from survey.database import transaction
 from survey.errors import StudyError
 from survey.records import (
+    ENOUGH_PEOPLE,
     VISIBILITIES,
     Candidate,
     FinishedRecord,
@@ -32,7 +33,6 @@ from survey.statistics.quality import RULES
 from survey.statistics.summary import Summary, summarize
 from survey.statistics.table import AnswerTable, align_models, build_table
 
-ENOUGH_PEOPLE = 5
 DAY = "day"  # beside the quality rules: what ``since`` and ``until`` filter by
 
 

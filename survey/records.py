@@ -14,6 +14,7 @@ from kfer.labels import Taxonomy, get_mapping, get_taxonomy
 from survey.errors import StudyError
 
 VISIBILITIES = ("public", "private")
+ENOUGH_PEOPLE = 5  # whose figures are shown: those of fewer would tell about single people
 CANNOT_TELL = "cannot_tell"
 REPEAT_GAP = 20  # trials at least between an image and its repeat
 

@@ -19,16 +19,16 @@ from survey.charts.board import draw_board
 from survey.charts.look import FONT, Words
 from survey.charts.people import say_headline
 from survey.charts.tables import (
-    COVERAGE_OF_12,
-    COVERAGE_OF_40,
+    COVERAGE,
     explain_raters,
     tabulate_images,
     tabulate_raters,
 )
-from survey.comparison import ENOUGH_PEOPLE, Comparison, Filters
+from survey.comparison import Comparison, Filters
 from survey.comparison_texts import COMPARISON_TEXTS
 from survey.errors import StudyError
 from survey.export import name_image, save_file
+from survey.records import ENOUGH_PEOPLE
 from survey.statistics.summary import Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -158,11 +158,13 @@ def list_methods(words: Words) -> list[str]:
             "Wilson's (1927).",
         ),
         words.say(
-            "모델과 사람: 같은 이미지에서의 차이와 부트스트랩 구간, 이미지에 대한 순열 검정, "
-            "사람들의 다수에 대한 정확 McNemar 검정. p값은 여러 비교에 맞춰 고치지 않았어요.",
-            "Model against people: difference on the same images with its bootstrap interval, a "
-            "permutation test over images, exact McNemar against the people's majority. p values "
-            "are not corrected for several comparisons.",
+            "모델과 사람: 같은 이미지에서의 차이와 참여자·이미지 부트스트랩의 구간과 p. 이미지에 "
+            "대한 순열 검정과, 사람들의 다수에 대한 정확 McNemar 검정은 이 참여자들에 대해서만 "
+            "말해요. p값은 여러 비교에 맞춰 고치지 않았어요.",
+            "Model against people: difference on the same images with interval and p of the "
+            "bootstrap over participants and images. The permutation test over images and exact "
+            "McNemar against the people's majority speak of these participants only. p values are "
+            "not corrected for several comparisons.",
         ),
         words.say(
             "오류 일관성 κ(Geirhos 외 2020)와 이미지 부트스트랩 구간(Klein 외 2025); "
@@ -176,19 +178,20 @@ def list_methods(words: Words) -> list[str]:
             "images.",
         ),
         words.say(
-            "모델의 확률: 구간 10개의 ECE, Brier 점수, 사람의 답 분포와의 KL(비트)과 "
-            "Spearman 상관.",
+            "모델의 확률: 구간 10개의 ECE, Brier 점수, 사람의 답 분포와의 KL(비트, 잭나이프 "
+            "보정, Zahl 1977)과 Spearman 상관.",
             "A model's probabilities: ECE over 10 bins, Brier score, divergence from people's "
-            "answers (KL, bits) and Spearman's correlation.",
+            "answers (KL, bits, jackknifed, Zahl 1977) and Spearman's correlation.",
         ),
         words.say(
-            "모의 연구 1,000번에서 맞힌 비율과 그 차이의 95 % 구간은 40명이면 "
-            f"{_range(COVERAGE_OF_40, '–')} %, 12명이면 {_range(COVERAGE_OF_12, '–')} %의 경우에 "
-            "참값을 담았어요. κ와 α의 구간은 같은 사람들이 다른 이미지를 봤을 때의 것이에요.",
-            "In 1,000 simulated studies the 95 % intervals of shares and their differences held "
-            f"the true value in {_range(COVERAGE_OF_40, ' to ')} % of cases with 40 people, in "
-            f"{_range(COVERAGE_OF_12, ' to ')} % with 12. Those of κ and α are for the same people "
-            "on other images.",
+            "정확도의 표준편차가 7점쯤인 사람들이 이미지 100장을 본 모의 연구 1,000번에서 전체 "
+            "이미지의 맞힌 비율과 그 차이의 95 % 구간이 참값을 담은 비율: "
+            f"{_list_coverage('{}명 {}–{} %')}. κ와 α의 구간은 같은 사람들이 다른 이미지를 봤을 "
+            "때의 것이에요.",
+            "In 1,000 simulated studies of 100 images, with people whose accuracies differ by 7 "
+            "points (standard deviation), the 95 % intervals of shares of all images and of their "
+            f"differences held the true value with {_list_coverage('{} people in {} to {} %')} of "
+            "cases. Those of κ and α are for the same people on other images.",
         ),
         words.say(
             "의심스러운 참여(너무 빠름, 한 답만 고름 등)는 표시해요. 위에 적지 않았으면 아무도 "
@@ -199,8 +202,8 @@ def list_methods(words: Words) -> list[str]:
     ]
 
 
-def _range(ends: tuple[float, float], between: str) -> str:
-    return between.join(map(str, ends))
+def _list_coverage(pattern: str) -> str:
+    return ", ".join(pattern.format(people, *ends) for people, ends in COVERAGE.items())
 
 
 def _tell_versions() -> str:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from survey.records import (
+    ENOUGH_PEOPLE,
     VISIBILITIES,
     ModelAnswer,
     ResponseRecord,
     StudyDefinition,
     title_models,
 )
-
-ENOUGH_PEOPLE = 5  # from how many on averages are shown: fewer would tell about single people
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Part:
 class Result:
     """``below`` and ``equal``: how many of the others, in percent, did worse or just as well.
 
-    They and ``mean`` are None with too few people. ``titles``: how people read a model's name.
+    They and ``mean`` are None with too few others. ``titles``: how people read a model's name.
     """
 
     whole: Part
@@ -89,10 +88,10 @@ def build_result(
         )
 
     own = build_part(answers)
-    enough = len(scores) >= ENOUGH_PEOPLE
     below = sum(score < own.score for score in scores)
     equal = sum(score == own.score for score in scores) - 1
     others = len(scores) - 1
+    enough = others >= ENOUGH_PEOPLE  # one's own is known: the average would tell theirs
     return Result(
         whole=own,
         people=len(scores),

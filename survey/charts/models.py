@@ -22,7 +22,7 @@ from survey.charts.look import (
     list_figures,
     to_percent,
 )
-from survey.statistics.consistency import build_matrix
+from survey.statistics.consistency import MOST_PEOPLE, build_matrix
 from survey.statistics.summary import ModelSummary, Summary
 
 BLUES = [[0, "#f7fbff"], [0.5, "#6baed6"], [1, "#08306b"]]
@@ -145,16 +145,23 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
         if people.lowest is not None and people.highest is not None
         else "–"
     )
+    drawn = ("", "")
+    if len(summary.people.scores) > MOST_PEOPLE:
+        drawn = (
+            f" 사람은 제비로 뽑은 {MOST_PEOPLE}명이에요.",
+            f" People: {MOST_PEOPLE} of them, drawn at random.",
+        )
     caption = words.say(
         f"이미지 {len(summary.table.images)}장의 오류 일관성 κ(Geirhos 2020)와 이미지 부트스트랩 "
         f"95 % 구간(Klein 2025): {listed}. "
         "정확도가 허락하는 "
-        f"범위는 사람끼리 [{bounds}]. 한 사람의 이미지 100장으로는 κ가 ±0.2쯤 흔들려요.",
+        f"범위는 사람끼리 [{bounds}]. 한 사람의 이미지 100장으로는 κ가 ±0.2쯤 흔들려요."
+        f"{drawn[0]}",
         f"Error consistency κ (Geirhos 2020) on {len(summary.table.images)} images with 95 % "
         "bootstrap intervals over images (Klein "
         "2025): "
         f"{listed}. Accuracies allow [{bounds}] among people. A single kappa on 100 images is "
-        "uncertain by about 0.2 either way.",
+        f"uncertain by about 0.2 either way.{drawn[1]}",
     )
     who = ["people", *(model.name for model in models)]
     return Chart("consistency", title, caption, figure, list_figures({"who": who}, figures))
@@ -199,11 +206,12 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
     )
     caption = words.say(
         f"점 하나가 이미지 한 장(n = {len(summary.table.images)}). ρ는 Spearman 상관과 95 % 구간. "
-        "사람의 답 "
-        f"분포와 모델 확률의 차이(KL, 비트): {divergences or '–'}.",
+        "사람의 답 분포와 모델 확률의 차이(KL, 비트; 답이 적어서 커지는 만큼은 잭나이프로 "
+        f"뺐어요, Zahl 1977): {divergences or '–'}.",
         f"One mark per image (n = {len(summary.table.images)}). ρ: Spearman's correlation with 95 "
         "% "
-        f"interval. Divergence of the model's probabilities from people's answers (KL, bits): "
+        f"interval. Divergence of the model's probabilities from people's answers (KL, bits, less "
+        "the bias of few answers by the jackknife, Zahl 1977): "
         f"{divergences or '–'}.",
     )
     numbers = pd.DataFrame(
@@ -227,12 +235,12 @@ def plot_reliability(summary: Summary, words: Words) -> Chart:
     )  # fmt: skip
     tables = []
     for at, model in enumerate(summary.models):
-        bins = [each for each in model.calibration.bins if each.confidence is not None]
+        bins = model.calibration.bins
         figures = [each.right for each in bins]
         color = MODEL_SHADES[at % len(MODEL_SHADES)]
         figure.add_trace(
             go.Scatter(
-                x=[100 * (each.confidence or 0) for each in bins], y=to_percent(figures),
+                x=[100 * each.confidence for each in bins], y=to_percent(figures),
                 error_y=draw_bars(figures), mode="lines+markers", name=model.title,
                 line={"color": color, "width": 2},
                 marker={"symbol": MODEL_SYMBOLS[at % len(MODEL_SYMBOLS)], "size": 9},

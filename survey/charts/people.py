@@ -35,7 +35,7 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
     """Everybody's accuracy as a histogram, models and published studies as lines."""
     people = summary.people
     # In the order of size, not in that of the participants, who are nobody's business.
-    scores = sorted(score.right.value for score in people.scores if score.right.value is not None)
+    scores = sorted(score.value for score in people.scores if score.value is not None)
     # In percent and rounded, so that edges and scores are whole where they should be; the last bin
     # is that of 95 to 100 %.
     counts, edges = np.histogram(np.round(np.multiply(scores, 100), 7), bins=BINS, range=(0, 100))
@@ -104,9 +104,9 @@ def say_headline(summary: Summary, words: Words) -> str:
     versus = best.versus
     return words.say(
         f"{lead}. {best.title} 모델은 {words.quote(best.accuracy)}, 차이는 "
-        f"{words.quote_points(versus.difference)} ({tell_p(versus.permutation.p)})예요.",
+        f"{words.quote_points(versus.difference)} ({tell_p(versus.chance.p)})예요.",
         f"{lead}; {best.title} in {words.quote(best.accuracy)}, a difference of "
-        f"{words.quote_points(versus.difference)} ({tell_p(versus.permutation.p)}).",
+        f"{words.quote_points(versus.difference)} ({tell_p(versus.chance.p)}).",
     )
 
 
@@ -115,15 +115,16 @@ def _caption_scores(summary: Summary, words: Words) -> str:
     return words.say(
         f"참여자 {n}명이 이미지 {images}장에서 맞힌 비율의 분포. 평균의 95 % 구간은 참여자와 "
         "이미지를 함께 "
-        "다시 뽑은 부트스트랩(Owen 2007), 모델의 구간은 Wilson, p는 이미지에 대한 순열 검정이에요. "
+        "다시 뽑은 부트스트랩(Owen 2007), 모델의 구간은 Wilson, 차이의 구간과 p는 같은 "
+        "부트스트랩이에요. "
         "회색 선은 "
         "발표된 값: FaceReview 2023(42명, 평균 78.79, 56–86; 모델 78)과 FER+에서 한 사람이 나머지 "
         "아홉의 "
         "다수와 같았던 비율(70.1).",
         f"Share of right answers of {n} participants on {images} images. The 95 % interval of the "
         "mean "
-        "is a bootstrap over participants and images (Owen 2007), that of models is Wilson's; p is "
-        "from a permutation test over images. Grey lines are published values: FaceReview 2023 (42 "
+        "is a bootstrap over participants and images (Owen 2007), and so are the difference's and "
+        "p; that of models is Wilson's. Grey lines are published values: FaceReview 2023 (42 "
         "people, mean 78.79, range 56 to 86; its model 78) and one FER+ rater against the "
         "plurality "
         "of the other nine (70.1).",
@@ -341,13 +342,11 @@ def plot_crowds(summary: Summary, words: Words) -> Chart:
     )
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명에서 무작위로 뽑은 사람들이 가장 많이 고른 답이 "
-        "맞은 비율. 막대는 같은 크기의 다른 무리에서 "
-        "나올 값의 95 %; 동수는 "
-        "제비로 정했어요.",
+        "맞은 비율. 막대는 이 참여자들의 다른 무리가 다른 이미지에서 얻을 값의 95 %; "
+        "동수는 제비를 뽑았을 때의 기댓값이에요.",
         f"How often the most frequent answer of a random crowd of the {len(summary.people.scores)} "
-        "participants is right; bars hold 95 % of crowds "
-        "of "
-        "that size; ties are broken by lot.",
+        "participants is right; bars hold 95 % of such crowds of these participants on other "
+        "images; ties count as lots would have it on average.",
     )
     return Chart(
         "crowds",

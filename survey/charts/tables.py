@@ -10,9 +10,9 @@ from survey.statistics.summary import ModelSummary, Summary
 NONE = "–"
 FEW_PEOPLE = 20
 # How often, in %, the 95 % intervals of people's mean, of a model's difference from it and of both
-# gaps between public and private hold the truth: tests/survey/statistics/test_coverage.py says it.
-COVERAGE_OF_12 = (93.4, 97.1)
-COVERAGE_OF_40 = (93.6, 96.2)
+# gaps between public and private hold the truth, by the number of people, whose accuracies differ
+# by 7 points (standard deviation): tests/survey/statistics/test_coverage.py says it.
+COVERAGE = {5: (92.9, 98.4), 12: (94.0, 97.3), 40: (93.6, 96.4)}
 
 
 def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
@@ -64,8 +64,9 @@ def _tell_accuracy(accuracy: str, confusion: Confusion | None, words: Words) -> 
 def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
     names = (
         words.say("사람과의 차이", "minus people"),
-        words.say("순열 검정", "permutation test"),
-        words.say("다수와 McNemar", "McNemar, majority"),
+        words.say("p, 차이", "p, difference"),
+        words.say("p, 순열 검정", "p, permutation test"),
+        words.say("p, 다수와 McNemar", "p, McNemar, majority"),
         words.say("사람 중 백분위", "percentile among people"),
     )
     if model is None:
@@ -73,6 +74,7 @@ def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
     versus = model.versus
     values = (
         words.quote_points(versus.difference),
+        tell_p(versus.chance.p),
         tell_p(versus.permutation.p),
         tell_p(versus.majority.p),
         NONE if versus.percentile is None else f"{versus.percentile:.0f}",
@@ -97,12 +99,15 @@ def explain_raters(summary: Summary, words: Words) -> str:
     mappings = _explain_mappings(summary, words)
     if n >= FEW_PEOPLE:
         return " ".join([caption, *mappings])
-    low, high = COVERAGE_OF_12
+    like = 12 if n >= 12 else 5
+    low, high = COVERAGE[like]
     few = words.say(
-        "사람이 적어서 구간이 조금 어긋날 수 있어요: 12명의 모의 연구 1,000번에서 맞힌 비율과 그 "
-        f"차이의 95 % 구간은 {low}–{high} %의 경우에 참값을 담았어요.",
-        "With so few people intervals are a little off: in 1,000 simulated studies of 12 people "
-        f"those of shares and their differences held the true value in {low} to {high} % of cases.",
+        f"사람이 적어서 구간이 조금 어긋날 수 있어요: {like}명이 이미지 100장을 본 모의 연구 "
+        "1,000번에서 전체 이미지의 맞힌 비율과 그 차이의 95 % 구간은 "
+        f"{low}–{high} %의 경우에 참값을 담았어요. 감정 하나의 구간은 더 어긋나요.",
+        f"With so few people intervals are a little off: in 1,000 simulated studies of {like} "
+        "people on 100 images those of shares of all images and of their differences held the "
+        f"true value in {low} to {high} % of cases; those of single emotions are further off.",
     )
     return " ".join([caption, few, *mappings])
 

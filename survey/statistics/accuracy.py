@@ -1,35 +1,24 @@
 """How often people and models are right: per person, emotion and set, and on the whole."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from survey.statistics.figures import Figure, estimate_shares, explain, take_interval
+from survey.statistics.figures import (
+    Figure,
+    estimate_share,
+    estimate_shares,
+    explain,
+    take_interval,
+)
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Of one person or model: right answers among all, and among those that name an emotion."""
-
-    right: Figure
-    right_when_told: Figure
-
-
-def score_participants(table: AnswerTable) -> list[Scores]:
-    """Per participant, in the table's order, with Wilson intervals."""
-    right = table.correct.sum(axis=1)
-    told = (table.answered & (table.answers != table.cannot_tell)).sum(axis=1)
-    return [
-        Scores(whole, when_told)
-        for whole, when_told in zip(
-            estimate_shares(right, table.answered.sum(axis=1)),
-            estimate_shares(right, told),
-            strict=True,
-        )
-    ]
+def score_participants(table: AnswerTable) -> list[Figure]:
+    """Share of right answers per participant, in the table's order, with Wilson intervals."""
+    return estimate_shares(table.correct.sum(axis=1), table.answered.sum(axis=1))
 
 
 def score_model(table: AnswerTable, answers: NDArray[np.int16]) -> Figure:
@@ -42,17 +31,18 @@ def estimate_mean(table: AnswerTable, sampler: Sampler) -> Figure:
 
     ``n`` is the number of participants. Both people and images are drawn anew, because the same
     people and the same images come again and again in the answers (Owen 2007, "The pigeonhole
-    bootstrap"): an interval over answers alone would be far too narrow.
+    bootstrap"): an interval over answers alone would be far too narrow. Where all are right or all
+    wrong, drawing anew tells nothing: the interval is Wilson's, of as many cases as there are
+    people or images, whichever are fewer.
     """
-    return (
-        take_interval(
-            compute_mean(table),
-            draw_means(table.correct, table.answered, sampler),
-            len(table.participants),
-        )
-        if table.answered.any()
-        else explain("no answers")
-    )
+    if not table.answered.any():
+        return explain("no answers")
+    people, mean = len(table.participants), compute_mean(table)
+    if mean in (0, 1):
+        cases = min(people, len(table.images))
+        return replace(estimate_share(round(mean) * cases, cases), n=people)
+    draws = draw_means(table.correct, table.answered, sampler)
+    return take_interval(mean, np.clip(draws, 0, 1), people)
 
 
 def compute_mean(table: AnswerTable) -> float:
@@ -69,7 +59,8 @@ def draw_means(
     The two drawings are of sums by person and by image, so that they cost as much as there are
     people and images, not answers: a mean is nearly the sum of what both bring to it. What is
     peculiar to one person at one image enters twice, where Owen's counts it three times and the
-    truth once: the interval is a little on the safe side.
+    truth once: the interval is a little on the safe side. Each drawing is spread by as much as
+    drawing anew from n is too narrow, sqrt(n / (n - 1)) (Efron 1982, section 5.8).
     """
     weights = there.astype(np.float64)
     shown = np.where(there, values, 0).astype(np.float64)
@@ -80,5 +71,10 @@ def draw_means(
         sums, sizes = excess.sum(axis=axis), weights.sum(axis=axis)
         drawn = sampler.count(kind, len(sums))
         with np.errstate(invalid="ignore", divide="ignore"):
-            total += (drawn @ sums) / (drawn @ sizes)
+            total += spread(len(sums)) * (drawn @ sums) / (drawn @ sizes)
     return total
+
+
+def spread(n: int) -> float:
+    """By what deviations of n cases drawn anew are too small; 1 for a single case."""
+    return float(np.sqrt(n / max(n - 1, 1)))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import entropy
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.figures import Figure, estimate_share, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import MISSING, AnswerTable
 
@@ -110,37 +110,50 @@ def compute_entropies(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(totals > 0, values.round(12), np.nan)
 
 
-def find_majority(
-    counts: NDArray[np.number], rng: np.random.Generator | None = None
-) -> NDArray[np.int16]:
-    """The most frequent answer of counts (..., answers).
-
-    Ties go to the first, or by lot where a generator is given.
-    """
-    if rng is None:
-        return np.asarray(counts.argmax(axis=-1), dtype=np.int16)
+def find_majority(counts: NDArray[np.number], rng: np.random.Generator) -> NDArray[np.int16]:
+    """The most frequent answer of counts (..., answers); ties are broken by lot."""
     broken = counts + rng.random(counts.shape) * 0.5
     return np.asarray(broken.argmax(axis=-1), dtype=np.int16)
+
+
+def credit_majority(counts: NDArray[np.number], truth: NDArray[np.integer]) -> NDArray[np.float64]:
+    """How far the most frequent answers of counts (..., I, answers) are the ``truth`` (I,).
+
+    1 or 0, and 1/m where the truth is one of m that are equally frequent: what lots would give.
+    NaN where there are no answers.
+    """
+    most = counts == counts.max(axis=-1, keepdims=True)
+    credit = most[..., np.arange(len(truth)), truth] / most.sum(axis=-1)
+    return np.where(counts.any(axis=-1), credit, np.nan)
+
+
+def score_majority(table: AnswerTable) -> Figure:
+    """Of all people as one rater, on the images that somebody has answered; Wilson's interval."""
+    credit = credit_majority(table.counts, table.truth)
+    known = credit[np.isfinite(credit)]
+    return estimate_share(float(known.sum()), len(known))
 
 
 def score_crowds(table: AnswerTable, sizes: list[int], sampler: Sampler) -> list[Figure]:
     """Accuracy of the majority of crowds of those sizes, people drawn without putting back.
 
-    The interval is that of the draws: what another crowd of that size would reach on these images.
+    The interval is that of the draws, of crowds and images: what another such crowd of these people
+    would reach on other images.
     """
     people, width = len(table.participants), table.cannot_tell + 1
     rng, crowds = sampler.build_rng("crowds"), min(CROWDS, sampler.draws)
     places = rng.random((crowds, people)).argsort(axis=1).argsort(axis=1)
+    weights = sampler.count("images", len(table.images))[:crowds]
     # As numbers, so that one product counts the answers of every crowd to every image.
     given = (table.answers[:, :, None] == np.arange(width)).reshape(people, -1).astype(np.float32)
     figures = []
     for size in sizes:
-        if size > people:
-            figures.append(explain(f"only {people} people took part", people))
-            continue
         counts = ((places < size).astype(np.float32) @ given).reshape(crowds, -1, width)
-        scores = (find_majority(counts, rng) == table.truth).mean(axis=1)
-        figures.append(take_interval(float(scores.mean()), scores, size))
+        credit = credit_majority(counts, table.truth)
+        seen, right = np.isfinite(credit), np.nan_to_num(credit)
+        with np.errstate(invalid="ignore"):  # a crowd may have seen none of the images drawn
+            scores = (weights * right).sum(axis=1) / (weights * seen).sum(axis=1)
+        figures.append(take_interval(float(right.sum() / seen.sum()), scores, size))
     return figures
 
 

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 
-from survey.statistics.accuracy import draw_means
+from survey.statistics.accuracy import draw_means, spread
 from survey.statistics.agreement import find_majority
 from survey.statistics.figures import Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
+BOOTSTRAP = "two-way bootstrap over people and images"
 PERMUTATIONS = 5  # for each draw of the bootstrap
 
 
@@ -26,7 +27,7 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class Versus:
-    """``difference`` is the model's accuracy minus people's mean.
+    """``difference`` is the model's accuracy minus people's mean; ``chance`` the test of it.
 
     ``percentile`` is the share (0-100) of people below the model, ties counted half; ``majority``
     the exact McNemar test against the most frequent answer, ``permutation`` that over images.
@@ -34,6 +35,7 @@ class Versus:
 
     model: str
     difference: Figure
+    chance: TestOutcome
     percentile: float | None
     majority: TestOutcome
     permutation: TestOutcome
@@ -41,27 +43,36 @@ class Versus:
 
 def compare(table: AnswerTable, name: str, answers: NDArray[np.int16], sampler: Sampler) -> Versus:
     right = answers == table.truth
+    difference, chance = estimate_difference(table, right, sampler)
     return Versus(
         name,
-        estimate_difference(table, right, sampler),
+        difference,
+        chance,
         rank(table, right),
-        run_mcnemar(table, right),
+        run_mcnemar(table, right, sampler),
         permute_images(table, right, sampler),
     )
 
 
-def estimate_difference(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> Figure:
+def estimate_difference(
+    table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler
+) -> tuple[Figure, TestOutcome]:
     """Model minus people, the images and the people drawn anew; ``n`` is the number of people.
 
-    Over the answers that there are: an image counts as often as people have answered it.
+    Over the answers that there are: an image counts as often as people have answered it. The test
+    is the interval's own: p is below 0.05 where the interval does not hold 0 (Efron and Tibshirani
+    1993, "An Introduction to the Bootstrap", section 15.4: achieved significance level).
     """
+    people = len(table.participants)
     if not table.answered.any():
-        return explain("no answers")
+        return explain("no answers"), TestOutcome(BOOTSTRAP, 1.0, people)
     gaps = right.astype(np.float64) - table.correct
     value = gaps[table.answered].mean()
-    return take_interval(
-        float(value), draw_means(gaps, table.answered, sampler), len(table.participants)
-    )
+    draws = draw_means(gaps, table.answered, sampler)
+    known = draws[np.isfinite(draws)]
+    beyond = min((known <= 0).sum(), (known >= 0).sum())
+    p = min(1.0, 2 * (1 + float(beyond)) / (len(known) + 1))
+    return take_interval(float(value), draws, people), TestOutcome(BOOTSTRAP, p, people)
 
 
 def rank(table: AnswerTable, right: NDArray[np.bool_]) -> float | None:
@@ -74,10 +85,14 @@ def rank(table: AnswerTable, right: NDArray[np.bool_]) -> float | None:
     return float(100 * ((people < model).mean() + (people == model).mean() / 2))
 
 
-def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_]) -> TestOutcome:
-    """Exact McNemar test (binomial on the images where just one of the two is right)."""
+def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> TestOutcome:
+    """Exact McNemar test (binomial on the images where just one of the two is right).
+
+    Where answers are equally frequent, the majority's is drawn by lot, once and for all.
+    """
     answered = table.answered.any(axis=0)
-    crowd = (find_majority(table.counts) == table.truth)[answered]
+    majority = find_majority(table.counts, sampler.build_rng("majority"))
+    crowd = (majority == table.truth)[answered]
     model = right[answered]
     square = [
         [int((crowd & model).sum()), int((crowd & ~model).sum())],
@@ -91,6 +106,7 @@ def permute_images(table: AnswerTable, right: NDArray[np.bool_], sampler: Sample
     """Were it all the same whether an image is answered by the model or by people: sign flips.
 
     The statistic is the mean over images of: the model is right, minus the share of people who are.
+    It speaks of these people only, and so rejects more often than ``estimate_difference``.
     """
     seen = table.answered.sum(axis=0)
     kept = seen > 0
@@ -132,8 +148,9 @@ def estimate_visibility_gaps(
             value += sign * mean
             total += sign * mean
             with np.errstate(invalid="ignore", divide="ignore"):
-                total += sign * (by_person @ excess.sum(axis=1)) / (by_person @ there.sum(axis=1))
-                total += sign * (images @ excess.sum(axis=0)) / (images @ there.sum(axis=0))
+                for drawn, axis in ((by_person, 1), (images, 0)):
+                    sums, sizes = excess.sum(axis=axis), there.sum(axis=axis)
+                    total += sign * spread(len(sums)) * (drawn @ sums) / (drawn @ sizes)
         return take_interval(value, total, people)
 
     correct = table.correct.astype(np.float64)

@@ -45,14 +45,6 @@ class _Pairs:
     highest: Array
 
 
-def compare_errors(
-    one: NDArray[np.bool_], other: NDArray[np.bool_], sampler: Sampler
-) -> Consistency:
-    """Of two deciders, each right or wrong on the same (I,) images."""
-    there = np.ones((1, len(one)), dtype=bool)
-    return _summarize(one[None], there, other[None], there, sampler, ordered=True)
-
-
 def compare_with_people(
     table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler
 ) -> Consistency:

@@ -68,6 +68,7 @@ def _describe_model(model: ModelSummary, table: AnswerTable) -> dict[str, Any]:
         "minus_people": model.versus.difference.to_json(),
         "percentile": model.versus.percentile,
         "mcnemar_against_majority": _describe_dataclass(model.versus.majority),
+        "difference_test": _describe_dataclass(model.versus.chance),
         "permutation_over_images": _describe_dataclass(model.versus.permutation),
         "public_minus_private_beyond_people": model.gap.to_json(),
         "error_consistency": _describe_dataclass(model.consistency),

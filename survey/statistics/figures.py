@@ -33,7 +33,7 @@ def explain(reason: str, n: int = 0) -> Figure:
     return Figure(None, None, None, n, reason)
 
 
-def estimate_share(hits: int, n: int) -> Figure:
+def estimate_share(hits: float, n: int) -> Figure:
     """A share of independent cases with Wilson's (1927) interval."""
     return estimate_shares([hits], [n])[0]
 

@@ -16,7 +16,7 @@ FLOOR = 1e-6  # under which no probability is counted: a model may say 0, people
 
 @dataclass(frozen=True)
 class Softness:
-    """``divergence`` is the mean over images of KL(people || model), in bits.
+    """``divergence`` is the mean over images of KL(people || model), in bits, less its bias.
 
     ``difficulty`` is Spearman's correlation of the share of people who are right with the model's
     probability of the truth; ``doubt`` that of the entropies of both.
@@ -37,7 +37,7 @@ def compare_doubts(table: AnswerTable, model: ModelColumn, sampler: Sampler) -> 
     people = told[kept] / told[kept].sum(axis=1, keepdims=True)
     said = np.maximum(model.probabilities[kept], FLOOR)
     said = said / said.sum(axis=1, keepdims=True)
-    divergences = compute_divergences(people, said)
+    divergences = compute_divergences(people, said) - compute_bias(told[kept])
     drawn = sampler.count("images", len(people))
     truth = table.truth[kept]
     shares = table.counts[kept, truth] / table.counts[kept].sum(axis=1)
@@ -54,6 +54,22 @@ def compute_divergences(
     """(I,) Kullback-Leibler divergences in bits of rows that sum to 1; ``model`` has no zeros."""
     ratio = np.divide(people, model, out=np.ones_like(people), where=people > 0)
     return np.asarray((people * np.log2(ratio)).sum(axis=1))
+
+
+def compute_bias(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(I,) bits by which the entropy of few answers, (I, K) of them, falls short.
+
+    And so by which their divergence from anything is too large. By the jackknife: Zahl 1977,
+    "Jackknifing an index of diversity".
+    """
+    n = counts.sum(axis=1)
+    without = np.zeros(len(counts))  # mean entropy with one answer left out
+    for label in range(counts.shape[1]):
+        given = counts[:, label]
+        fewer = counts.copy()
+        fewer[:, label] -= given > 0
+        without += given / n * np.nan_to_num(compute_entropies(fewer))
+    return np.asarray((n - 1) * (compute_entropies(counts) - without))
 
 
 def correlate(one: NDArray[np.float64], other: NDArray[np.float64], sampler: Sampler) -> Figure:

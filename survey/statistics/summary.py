@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from survey.statistics.accuracy import (
-    Scores,
-    compute_mean,
     estimate_mean,
     score_model,
     score_participants,
@@ -19,9 +17,9 @@ from survey.statistics.agreement import (
     compute_fleiss,
     estimate_alpha,
     estimate_steadiness,
-    find_majority,
     list_crowd_sizes,
     score_crowds,
+    score_majority,
 )
 from survey.statistics.calibration import Calibration, measure_calibration
 from survey.statistics.comparison import Versus, compare, estimate_visibility_gaps
@@ -50,7 +48,7 @@ class PeopleSummary:
 
     mean: Figure
     when_told: Figure
-    scores: tuple[Scores, ...]
+    scores: tuple[Figure, ...]
     by_label: dict[str, Figure]
     by_visibility: dict[str, Figure]
     confusion: Confusion
@@ -119,7 +117,6 @@ def summarize(
 
 def _summarize_people(table: AnswerTable, gap: Figure, sampler: Sampler) -> PeopleSummary:
     sizes = list_crowd_sizes(len(table.participants))
-    majority = find_majority(table.counts)
     seen = np.maximum(table.answered.sum(axis=0), 1)
     return PeopleSummary(
         mean=estimate_mean(table, sampler),
@@ -135,7 +132,7 @@ def _summarize_people(table: AnswerTable, gap: Figure, sampler: Sampler) -> Peop
         fleiss=compute_fleiss(table.counts),
         steadiness=estimate_steadiness(table, sampler),
         consistency=compare_people(table, sampler),
-        majority=score_model(table, majority),
+        majority=score_majority(table),
         crowd_sizes=tuple(sizes),
         crowds=tuple(score_crowds(table, sizes, sampler)),
         by_speed=tuple(measure_by_speed(table, sampler)),
@@ -191,9 +188,3 @@ def _score_parts(
     hits = [int((right & part).sum()) for part in parts.values()]
     figures = estimate_shares(hits, [int(part.sum()) for part in parts.values()])
     return dict(zip(parts, figures, strict=True))
-
-
-def count_right(table: AnswerTable) -> float:
-    """Mean number of right answers of those who have answered everything; NaN without them."""
-    whole = table.select(participants=np.asarray(table.answered.all(axis=1)))
-    return compute_mean(whole) * len(table.images)

@@ -56,15 +56,14 @@ def test_a_model_that_has_not_seen_every_image_is_not_compared() -> None:
     ("scores", "mean", "below", "equal"),
     [
         ([2], None, None, None),
-        ([2, 1, 3, 4], None, None, None),
-        ([2, 1, 3, 4, 0], 2.0, 50.0, 0.0),
-        ([2, 2, 2, 2, 2], 2.0, 0.0, 100.0),
-        ([2, 0, 2, 0, 0], 0.8, 75.0, 25.0),
-        ([2, 0, 0, 0, 0], 0.4, 100.0, 0.0),
-        ([2, 4, 4, 4, 4], 3.6, 0.0, 0.0),
+        ([2, 1, 3, 4, 0], None, None, None),
+        ([2, 1, 3, 4, 0, 2], 2.0, 40.0, 20.0),
+        ([2, 2, 2, 2, 2, 2], 2.0, 0.0, 100.0),
+        ([2, 0, 0, 0, 0, 0], 1 / 3, 100.0, 0.0),
+        ([2, 4, 4, 4, 4, 4], 11 / 3, 0.0, 0.0),
     ],
 )
-def test_averages_of_people_wait_for_the_fifth(
+def test_averages_of_people_wait_for_five_others(
     scores: list[int], mean: float | None, below: float | None, equal: float | None
 ) -> None:
     result = build_result(SMALL, ANSWERS, [], scores)
@@ -137,14 +136,14 @@ def test_the_last_answer_brings_the_result(engine: Engine) -> None:
     freeze(engine, read_brightness, ModelVersion("m", "1", "korean5"), KOREAN5, NOW)
     endpoints = Endpoints(engine, Signer("secret"), lambda: NOW)
     results = []
-    for wrong in (0, 10, 3, 4, 2):
+    for wrong in (0, 10, 3, 4, 2, 5):
         code, result = answer_rightly(engine, endpoints, wrong)
         assert result == endpoints.result(code)
         assert (result["score"], result["total"]) == (10 - wrong, 10)
         assert (result["models"], result["titles"]) == ({"m@1": 10}, {"m@1": "m"})
         results.append(result)
-    assert results[3]["people"] == {"n": 4, "mean": None, "below": None, "equal": None}
-    assert results[4]["people"] == {"n": 5, "mean": 6.2, "below": 75.0, "equal": 0.0}
+    assert results[4]["people"] == {"n": 5, "mean": None, "below": None, "equal": None}
+    assert results[5]["people"] == {"n": 6, "mean": 6.0, "below": 20.0, "equal": 0.0}
 
 
 def test_before_the_end_there_is_no_result(engine: Engine) -> None:

@@ -44,9 +44,9 @@ def test_a_share_of_nothing_says_so() -> None:
 def test_cannot_tell_counts_as_wrong_and_beside_it_not_at_all() -> None:
     table = build([[0, 0, 1, K], [K, K, K, K], [0, -1, -1, -1]])
     scores = score_participants(table)
-    assert [score.right.value for score in scores] == [0.5, 0.0, 1.0]
-    assert [score.right_when_told.value for score in scores] == [2 / 3, None, 1.0]
-    assert [score.right.n for score in scores] == [4, 4, 1]
+    assert [score.value for score in scores] == [0.5, 0.0, 1.0]
+    assert [score.n for score in scores] == [4, 4, 1]
+    assert compute_mean(table.without_cannot_tell()) == 3 / 4
 
 
 def test_the_mean_is_over_the_answers_that_there_are() -> None:
@@ -68,14 +68,35 @@ def draw_pigeonholes(correct: np.ndarray, draws: int) -> np.ndarray:
     )
 
 
-def test_the_two_way_bootstrap_is_owens_but_for_one_share_of_what_is_left() -> None:
+def test_the_two_way_bootstrap_is_owens_but_for_what_is_left_and_without_its_bias() -> None:
     table = draw(3, people=12)
     correct = table.correct.astype(float)
     left = correct - correct.mean(1, keepdims=True) - correct.mean(0) + correct.mean()
     quick = draw_means(table.correct, table.answered, Sampler(1, 20_000))
     full = draw_pigeonholes(table.correct, 20_000)
     assert quick.mean() == pytest.approx(table.correct.mean(), abs=0.001)
-    assert full.var() - quick.var() == pytest.approx(left.var() / left.size, rel=0.2)
+    by_person, by_image = correct.mean(axis=1).var(), correct.mean(axis=0).var()
+    owens = by_person / 12 + by_image / 100 + left.var() / left.size
+    assert full.var() == pytest.approx(owens, rel=0.03)
+    assert quick.var() == pytest.approx(by_person / 11 + by_image / 99, rel=0.03)
+
+
+@pytest.mark.parametrize(("hit", "cases"), [(1, 5), (0, 5)])
+def test_where_all_are_right_or_wrong_the_interval_is_wilsons_of_the_fewer(
+    hit: int, cases: int
+) -> None:
+    figure = estimate_mean(build(np.full((cases, 20), 1 - hit)), Sampler())
+    expected = binomtest(hit * cases, cases).proportion_ci(method="wilson")
+    assert (figure.value, figure.n) == (hit, cases)
+    assert (figure.low, figure.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_the_interval_of_a_share_ends_at_everything() -> None:
+    answers = np.zeros((5, 20))
+    answers[0, :4] = answers[1, 3] = 1
+    table = build(answers)
+    assert draw_means(table.correct, table.answered, Sampler()).max() > 1
+    assert estimate_mean(table, Sampler()).high == 1
 
 
 def test_it_is_wider_than_drawing_people_alone_where_images_differ() -> None:

@@ -13,15 +13,17 @@ from survey.statistics.agreement import (
     add_rater,
     compute_entropies,
     compute_fleiss,
+    credit_majority,
     estimate_alpha,
     estimate_steadiness,
     find_majority,
     list_crowd_sizes,
     score_crowds,
+    score_majority,
 )
 from survey.statistics.consistency import (
+    Consistency,
     build_matrix,
-    compare_errors,
     compare_people,
     compare_with_people,
 )
@@ -32,6 +34,11 @@ from tests.survey.statistics.planted import K, build, draw
 
 def sampler() -> Sampler:
     return Sampler(seed=0)
+
+
+def compare_two(one: np.ndarray, other: np.ndarray) -> Consistency:
+    """Of one person and a model, both by where they are right."""
+    return compare_with_people(build([np.where(one, 0, 1).tolist()]), other, sampler())
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.4])
@@ -115,7 +122,7 @@ def test_entropies_are_scipys() -> None:
 def test_error_consistency_is_cohens_kappa_over_right_and_wrong() -> None:
     table = draw(4, 2)
     one, other = table.correct
-    found = compare_errors(one, other, sampler())
+    found = compare_two(one, other)
     assert found.kappa.value == pytest.approx(cohen_kappa_score(one, other), abs=1e-9)
     first, second = one.mean(), other.mean()
     assert found.observed == pytest.approx((one == other).mean(), abs=1e-9)
@@ -127,7 +134,7 @@ def test_agreement_without_kappa_is_not_consistency() -> None:
     # Both 90 % right and never wrong together: they agree on 80 %, less than chance would give.
     one = np.array([True] * 9 + [False]).repeat(10)
     other = np.roll(one, 10)
-    found = compare_errors(one, other, sampler())
+    found = compare_two(one, other)
     assert found.observed == pytest.approx(0.8, abs=1e-9)
     assert found.kappa.value == pytest.approx((0.8 - 0.82) / 0.18, abs=1e-9)
     assert found.lowest == pytest.approx(found.kappa.value, abs=1e-9)
@@ -137,7 +144,7 @@ def test_agreement_without_kappa_is_not_consistency() -> None:
 def test_bounds_are_those_of_the_best_and_the_worst_overlap() -> None:
     one = np.array([True] * 8 + [False] * 2)
     other = np.array([True] * 5 + [False] * 5)
-    best, worst = compare_errors(one, other, sampler()), compare_errors(one, other[::-1], sampler())
+    best, worst = compare_two(one, other), compare_two(one, other[::-1])
     assert best.kappa.value == pytest.approx(best.highest, abs=1e-9)
     assert worst.kappa.value == pytest.approx(worst.lowest, abs=1e-9)
     assert (best.lowest, best.highest) == (worst.lowest, worst.highest)
@@ -165,7 +172,7 @@ def test_people_are_compared_pair_by_pair_and_with_the_model() -> None:
 
 def test_consistency_of_the_faultless_is_undefined() -> None:
     faultless = np.ones(10, dtype=bool)
-    found = compare_errors(faultless, faultless, sampler())
+    found = compare_two(faultless, faultless)
     assert "undefined" in str(found.kappa.undefined)
     assert found.observed is None
     alone = compare_people(build([[0, 1]]), sampler())
@@ -175,7 +182,7 @@ def test_consistency_of_the_faultless_is_undefined() -> None:
 def test_the_interval_covers_a_hundred_images_as_klein_2025_simulate() -> None:
     # About 0.36 with 0.16 to 0.55 at 100 images: one kappa of one pair says little.
     table = draw(7, 2, cannot_tell=0)
-    figure = compare_errors(*table.correct, sampler()).kappa
+    figure = compare_two(*table.correct).kappa
     assert figure.low is not None
     assert figure.high is not None
     assert 0.25 < figure.high - figure.low < 0.6
@@ -183,7 +190,6 @@ def test_the_interval_covers_a_hundred_images_as_klein_2025_simulate() -> None:
 
 def test_majorities_and_ties() -> None:
     counts = np.array([[3, 1, 0], [2, 2, 0], [0, 0, 4]])
-    assert find_majority(counts).tolist() == [0, 0, 2]
     drawn = np.array([find_majority(counts, np.random.default_rng(seed)) for seed in range(200)])
     assert (drawn[:, 0] == 0).all()
     assert (drawn[:, 2] == 2).all()
@@ -199,8 +205,30 @@ def test_a_crowd_of_one_is_a_person_and_bigger_ones_are_better() -> None:
     assert values[0] == pytest.approx(table.correct.mean(), abs=0.02)
     assert values[2] > values[0]
     assert values[-2] > values[2]
-    assert figures[-1].low == pytest.approx(figures[-1].high, abs=0.02)  # everybody, but for ties
-    assert score_crowds(table, [31], sampler())[0].undefined == "only 30 people took part"
+    # Everybody is one crowd: its value is the majority's, its interval that of other images.
+    majority = score_majority(table)
+    assert figures[-1].value == pytest.approx(majority.value, abs=1e-9)
+    widths = [(figure.high or 0) - (figure.low or 0) for figure in (figures[-1], majority)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.35)
+
+
+def test_ties_count_as_lots_would_have_it_on_average() -> None:
+    counts = np.array([[3, 1, 0], [2, 2, 0], [1, 1, 1], [0, 0, 4], [0, 0, 0]])
+    truth = np.array([0, 1, 2, 0, 0])
+    credit = credit_majority(counts, truth)
+    assert credit[:4].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 0])
+    assert np.isnan(credit[4])
+    rng = np.random.default_rng(0)
+    lots = np.mean([find_majority(counts[:4], rng) == truth[:4] for _ in range(4000)], axis=0)
+    assert lots == pytest.approx(credit[:4], abs=0.03)
+    table = build([[0, 1, -1], [1, 1, -1]])
+    figure = score_majority(table)
+    assert (figure.value, figure.n) == (0.25, 2)
+
+
+def test_crowds_that_have_seen_nothing_weigh_nothing() -> None:
+    table = build([[0, -1], [-1, 0]])
+    assert [figure.value for figure in score_crowds(table, [1, 2], sampler())] == [1, 1]
 
 
 def test_crowd_sizes_end_with_everybody() -> None:

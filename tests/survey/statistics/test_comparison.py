@@ -24,7 +24,7 @@ def test_mcnemar_is_the_binomial_test_on_the_images_that_one_of_them_gets_right(
     # The majority is right on the first six images, the model on the last seven of ten.
     table = build([[0] * 6 + [1] * 4] * 3)
     model = np.array([False] * 3 + [True] * 7)
-    outcome = run_mcnemar(table, model)
+    outcome = run_mcnemar(table, model, sampler())
     assert outcome.p == pytest.approx(binomtest(3, 7).pvalue, abs=1e-9)
     assert outcome.n == 10
 
@@ -46,6 +46,7 @@ def test_a_model_that_is_as_good_everywhere_is_no_different() -> None:
     found = compare(table, "m", np.array([0, 0, 2, 2], dtype=np.int16), sampler())
     assert (found.majority.p, found.permutation.p) == (1, 1)
     assert found.difference.value == 0
+    assert found.chance.p == 1
     assert rank(table, model) == 50
 
 
@@ -68,7 +69,7 @@ def test_the_percentile_is_on_the_images_that_each_person_has_answered() -> None
 def test_the_difference_is_of_means_and_pairs_the_images() -> None:
     table = draw(3, people=30)
     model = draw_probabilities(1, table.truth, 2.0).argmax(axis=1) == table.truth
-    found = estimate_difference(table, model, sampler())
+    found, _ = estimate_difference(table, model, sampler())
     expected = model.mean() - table.correct.mean()
     assert found.value == pytest.approx(expected, abs=1e-9)
     assert found.low is not None
@@ -77,8 +78,29 @@ def test_the_difference_is_of_means_and_pairs_the_images() -> None:
     # A model that errs as people do is compared more exactly than one that errs elsewhere.
     like_people = table.correct.mean(axis=0) > np.median(table.correct.mean(axis=0))
     shuffled = np.random.default_rng(0).permutation(like_people)
-    near, far = (estimate_difference(table, each, sampler()) for each in (like_people, shuffled))
+    near, far = (estimate_difference(table, each, sampler())[0] for each in (like_people, shuffled))
     assert (near.high or 0) - (near.low or 0) < (far.high or 0) - (far.low or 0)
+
+
+@pytest.mark.parametrize("skill", np.linspace(0.8, 2.4, 9))
+def test_p_is_below_5_percent_just_where_the_interval_does_not_hold_nothing(skill: float) -> None:
+    table = draw(3)
+    model = draw_probabilities(1, table.truth, skill).argmax(axis=1) == table.truth
+    found, chance = estimate_difference(table, model, sampler())
+    assert found.low is not None
+    assert found.high is not None
+    assert (chance.p < 0.05) == (not found.low <= 0 <= found.high)
+    assert (chance.n, 0 < chance.p <= 1) == (12, True)
+
+
+def test_people_who_differ_make_the_difference_less_sure_and_the_permutations_not() -> None:
+    # The model is always right, and so are eight of ten people; or each on eight of ten images.
+    split = build([[0] * 40] * 8 + [[1] * 40] * 2)
+    alike = build([np.roll([0] * 8 + [1] * 2, at).tolist() * 4 for at in range(10)])
+    found, other = (compare(each, "m", each.truth, sampler()) for each in (split, alike))
+    assert found.difference.value == pytest.approx(other.difference.value) == pytest.approx(0.2)
+    assert found.permutation.p == other.permutation.p < 0.001
+    assert found.chance.p > 0.05 > other.chance.p
 
 
 def test_gaps_between_the_sets() -> None:

@@ -43,7 +43,7 @@ def estimate_study(
     table = build(np.where(right, 0, 1), private=private.tolist())
     gap, beyond = estimate_visibility_gaps(table, {"m": model}, sampler)
     return (
-        estimate_mean(table, sampler), estimate_difference(table, model, sampler),
+        estimate_mean(table, sampler), estimate_difference(table, model, sampler)[0],
         gap, beyond["m"],
     )  # fmt: skip
 
@@ -68,9 +68,11 @@ def covers(figure: Figure, truth: float) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("people", "lowest"), [(12, 0.91), (40, 0.935)])
+@pytest.mark.parametrize(
+    ("people", "lowest", "highest"), [(5, 0.92, 0.98), (12, 0.935, 0.97), (40, 0.935, 0.965)]
+)
 def test_intervals_cover_what_was_planted(
-    people: int, lowest: float, capsys: pytest.CaptureFixture[str]
+    people: int, lowest: float, highest: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truths = find_truths()
     hits = np.zeros(4)
@@ -84,4 +86,4 @@ def test_intervals_cover_what_was_planted(
         sys.stdout.write(f"\n{people} people: {shown}\n")
     # 1,000 studies tell a coverage to 1.4 points either way.
     assert coverage.min() >= lowest - 0.014
-    assert coverage.max() <= 0.965 + 0.014
+    assert coverage.max() <= highest + 0.014

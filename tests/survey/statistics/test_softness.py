@@ -9,7 +9,7 @@ from survey.statistics.calibration import BINS, measure_calibration
 from survey.statistics.figures import Figure
 from survey.statistics.resampling import Sampler
 from survey.statistics.softness import FLOOR, compare_doubts, compute_divergences, correlate
-from survey.statistics.table import ModelColumn
+from survey.statistics.table import AnswerTable, ModelColumn
 from survey.statistics.timing import measure_by_speed, relate_to_confidence, relate_to_difficulty
 from tests.survey.statistics.planted import K, build, draw, draw_probabilities
 
@@ -31,18 +31,44 @@ def test_divergences_are_scipys_relative_entropy() -> None:
     assert compute_divergences(people, model) == pytest.approx(expected, abs=1e-9)
 
 
+def jackknife(table: AnswerTable) -> np.ndarray:
+    """By leaving out every single answer: (n - 1) * (entropy - mean entropy of the others)."""
+    biases = []
+    for column in table.answers.T:
+        told = column[column < K]
+        rest = [np.bincount(np.delete(told, at), minlength=K) for at in range(len(told))]
+        whole = entropy(np.bincount(told, minlength=K), base=2)
+        biases.append((len(told) - 1) * (whole - np.mean([entropy(each, base=2) for each in rest])))
+    return np.array(biases)
+
+
 def test_doubts_of_a_model_and_of_people() -> None:
     table = draw(1, people=15)
     model = ModelColumn("m", "m", draw_probabilities(2, table.truth, 2.0))
     found = compare_doubts(table, model, sampler())
     told = table.counts[:, :K] / table.counts[:, :K].sum(axis=1, keepdims=True)
     kl = np.mean([entropy(p, q, base=2) for p, q in zip(told, model.probabilities, strict=True)])
-    assert holds(found.divergence, kl)
+    assert holds(found.divergence, kl - jackknife(table).mean())
     right = table.correct.mean(axis=0)
     of_truth = model.probabilities[np.arange(100), table.truth]
     assert holds(found.difficulty, spearmanr(right, of_truth).statistic)
     entropies = entropy(told, axis=1).round(12), entropy(model.probabilities, axis=1)
     assert holds(found.doubt, spearmanr(*entropies).statistic)
+
+
+@pytest.mark.parametrize(("people", "most"), [(5, 0.15), (20, 0.02), (200, 0.005)])
+def test_the_divergence_of_people_from_what_they_are_drawn_from_is_hardly_any(
+    people: int, most: float
+) -> None:
+    rng = np.random.default_rng(people)
+    chances = rng.dirichlet(np.ones(K), 400)
+    answers = [rng.choice(K, people, p=row / row.sum()) for row in chances]
+    table = build(np.array(answers).T, [0] * 400)
+    found = compare_doubts(table, ModelColumn("m", "m", chances), sampler()).divergence
+    told = table.counts[:, :K] / people
+    plain = compute_divergences(told, np.maximum(chances, FLOOR)).mean()
+    assert abs(found.value or 1) < most
+    assert abs(found.value or 1) < 0.25 * plain
 
 
 def test_a_model_that_rules_out_what_people_see_diverges_far_but_not_for_ever() -> None:
@@ -67,17 +93,16 @@ def test_calibration_is_that_of_the_metrics() -> None:
     assert found.ece.value == pytest.approx(compute_ece(table.truth, probabilities, BINS), abs=1e-9)
     assert (found.ece.low, found.ece.high) == (None, None)
     assert sum(each.right.n for each in found.bins) == 100
+    assert all(each.low < each.confidence <= each.high for each in found.bins)
     # ECE put together again from what the diagram shows.
-    gaps = [
-        each.right.n * abs((each.right.value or 0) - (each.confidence or 0)) for each in found.bins
-    ]
+    gaps = [each.right.n * abs((each.right.value or 0) - each.confidence) for each in found.bins]
     assert sum(gaps) / 100 == pytest.approx(found.ece.value, abs=1e-9)
 
 
-def test_certainty_falls_into_the_last_bin_and_empty_bins_say_so() -> None:
+def test_certainty_falls_into_the_last_bin_and_empty_ones_are_left_out() -> None:
     found = measure_calibration(np.zeros(4, dtype=np.int16), np.eye(K)[[0, 0, 0, 1]], sampler())
     assert (found.bins[-1].confidence, found.bins[-1].right.value) == (1.0, 0.75)
-    assert found.bins[0].right.undefined == "no answers"
+    assert len(found.bins) == 1
 
 
 def test_speed_is_each_persons_own() -> None:
