@@ -41,6 +41,7 @@ class Withheld(StrEnum):
 
     no_answers = "There are no answers yet."
     no_images = "No image is left by these filters."
+    still_open = "This study's comparison is shown once the study is closed."
     few_people = f"Figures of fewer than {ENOUGH_PEOPLE} people would tell about single persons."
     set_apart = (
         f"Filters like these can set apart fewer than {ENOUGH_PEOPLE} people: the difference would "
@@ -214,7 +215,7 @@ def compare_study(data: StudyData, filters: Filters, *, may_see_all: bool = Fals
     kept = ~np.any(list(dropped.values()), axis=0)
     part = table.select(kept, _mark_images(table, filters))
     reason = _find_reason(data, part, filters, may_see_all=may_see_all)
-    private = reason in (Withheld.few_people, Withheld.set_apart)
+    private = reason in (Withheld.still_open, Withheld.few_people, Withheld.set_apart)
     models = [
         model
         for model in align_models(part, data.models)
@@ -267,6 +268,8 @@ def _find_reason(
         return Withheld.no_answers
     if may_see_all:
         return None
+    if data.study.closed_at is None and not data.study.definition.shown_while_open:
+        return Withheld.still_open
     if len(data.table.participants) < ENOUGH_PEOPLE:
         return Withheld.few_people
     used = {*filters.leave_out, *([DAY] if filters.since or filters.until else [])}

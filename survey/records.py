@@ -40,7 +40,8 @@ class StudyDefinition:
 
     ``size`` counts main images, ``public_share`` (0-1) of which come from public sets. ``consent``
     is the text by language. ``repeats`` of the main images come a second time. ``completion`` is a
-    panel's code or https link, for those who have answered everything.
+    panel's code or https link, for those who have answered everything. Unless ``shown_while_open``,
+    what everybody answered is told once the study is closed.
     """
 
     title: Mapping[str, str]
@@ -54,13 +55,15 @@ class StudyDefinition:
     seed: int = 0
     demo: bool = False
     completion: str = ""
+    shown_while_open: bool = True
 
     def __post_init__(self) -> None:
         for name in ("size", "practice", "repeats", "block", "seed"):
             self._require(name, type(getattr(self, name)) is int, "a whole number")
         share = self.public_share
         self._require("public_share", type(share) in (int, float), "a number from 0 to 1")
-        self._require("demo", isinstance(self.demo, bool), "true or false")
+        for name in ("demo", "shown_while_open"):
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
         for name in ("taxonomy", "completion"):
             self._require(name, isinstance(getattr(self, name), str), "a text")
         labels = len(get_taxonomy(self.taxonomy).labels)

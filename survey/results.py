@@ -30,11 +30,12 @@ class Part:
 class Result:
     """``below`` and ``equal``: how many of the others, in percent, did worse or just as well.
 
-    They and ``mean`` are None with too few others. ``titles``: how people read a model's name.
+    They and ``mean`` are None with too few others, and ``people`` is, too, in a study that does not
+    tell before it is closed. ``titles``: how people read a model's name.
     """
 
     whole: Part
-    people: int
+    people: int | None
     mean: float | None
     below: float | None
     equal: float | None
@@ -46,7 +47,8 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         return {
             **self.whole.to_json(),
-            "people": {
+            "people": self.people
+            and {
                 "n": self.people,
                 "mean": self.mean,
                 "below": self.below,
@@ -91,10 +93,11 @@ def build_result(
     below = sum(score < own.score for score in scores)
     equal = sum(score == own.score for score in scores) - 1
     others = len(scores) - 1
-    enough = others >= ENOUGH_PEOPLE  # one's own is known: the average would tell theirs
+    shown = definition.shown_while_open
+    enough = shown and others >= ENOUGH_PEOPLE  # one's own is known: the mean would tell theirs
     return Result(
         whole=own,
-        people=len(scores),
+        people=len(scores) if shown else None,
         mean=sum(scores) / len(scores) if enough else None,
         below=100 * below / others if enough else None,
         equal=100 * equal / others if enough else None,

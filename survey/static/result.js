@@ -53,8 +53,8 @@
       for (const [name, score] of Object.entries(result.models)) {
         addScore(list, result.titles[name], score, result.total, "model");
       }
-      if (result.people.mean === null) say(make("p", "kfer-hint", page), "people_later");
-      else {
+      if (result.people?.mean === null) say(make("p", "kfer-hint", page), "people_later");
+      else if (result.people) {
         addScore(list, texts.people, result.people.mean, result.total, "people");
         for (const part of ["below", "equal"]) {
           const share = Math.round(result.people[part]);

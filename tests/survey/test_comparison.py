@@ -111,6 +111,17 @@ def test_filters_leave_part_of_the_images() -> None:
     assert (none.summary, none.withheld) == (None, Withheld.no_images)
 
 
+def test_a_study_can_hold_its_comparison_back_until_it_is_closed() -> None:
+    held = replace(STUDY, definition=replace(SMALL, shown_while_open=False))
+    data = replace(build_data(9), study=held)
+    found = compare_study(data, Filters())
+    assert (found.withheld, found.summary, found.people) == (Withheld.still_open, None, None)
+    assert (found.finished, found.days) == (9, ())
+    assert compare_study(data, Filters(), may_see_all=True).people == 9
+    closed = replace(data, study=replace(held, closed_at=NOW))
+    assert compare_study(closed, Filters()).people == 9
+
+
 def test_filters_leave_part_of_the_people() -> None:
     data = build_data(30, flagged=10, per_day=10)
     assert compare_study(data, Filters(leave_out=("one_label",))).people == 30

@@ -71,6 +71,14 @@ def test_averages_of_people_wait_for_five_others(
     assert (result.below, result.equal) == (below, equal)
 
 
+def test_a_study_that_is_shown_later_tells_nothing_of_others() -> None:
+    held = replace(SMALL, shown_while_open=False)
+    result = build_result(held, ANSWERS, [], [2, 1, 3, 4, 0, 2])
+    assert (result.people, result.mean, result.below, result.equal) == (None,) * 4
+    assert result.to_json()["people"] is None
+    assert build_result(SMALL, ANSWERS, [], [2]).to_json()["people"]["n"] == 1
+
+
 def read_brightness(pictures: Sequence[Picture.Image], _: Taxonomy) -> list[Mapping[str, float]]:
     """A model that knows the small study's images: their grey level counts the emotions up."""
     levels = [round(float(np.asarray(picture).mean())) for picture in pictures]

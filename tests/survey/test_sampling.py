@@ -155,6 +155,7 @@ def test_repeats_come_late_enough_and_checks_are_scattered(
         ({"seed": True}, "seed must be a whole number"),
         ({"public_share": "0.5"}, "public_share must be a number from 0 to 1, but got '0.5'"),
         ({"demo": "no"}, "demo must be true or false, but got 'no'"),
+        ({"shown_while_open": 1}, "shown_while_open must be true or false, but got 1"),
         ({"taxonomy": 5}, "taxonomy must be a text, but got 5"),
     ],
 )
