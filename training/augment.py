@@ -1,7 +1,7 @@
 """Augmentation of whole batches of faces, on whatever device they lie on.
 
-The data set lives in memory as 48-px bytes; one resampling turns, scales, shifts, mirrors and draws
-every picture up to the network's input size.
+The data set lives in memory as bytes; one resampling turns, scales, shifts, mirrors and draws every
+picture up to the network's input size. Larger ones are shrunk to it before.
 """
 
 import io
@@ -149,10 +149,13 @@ def compress(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def _warp(pixels: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
-    n = len(pixels)
+    n, size = len(pixels), config.input_size
+    if pixels.shape[-1] > size:  # sampled at once, pictures would be sharper than evaluation's
+        pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     angle = _uniform(n, -1, 1, pixels, draws) * math.radians(config.rotation)
     zoom = torch.exp(_uniform(n, -1, 1, pixels, draws) * math.log1p(config.scale))
-    mirror = torch.where(_uniform(n, 0, 1, pixels, draws) < 0.5, -1.0, 1.0)
+    turned = _uniform(n, 0, 1, pixels, draws) < (0.5 if config.mirror else 0)
+    mirror = torch.where(turned, -1.0, 1.0)
     matrix = torch.zeros(n, 2, 3, device=pixels.device)
     matrix[:, 0, 0] = mirror * angle.cos() / zoom
     matrix[:, 0, 1] = -angle.sin() / zoom
@@ -161,9 +164,7 @@ def _warp(pixels: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
     # affine_grid's coordinates run from -1 to 1, so a share of the picture counts twice.
     matrix[:, 0, 2] = _uniform(n, -2, 2, pixels, draws) * config.translate
     matrix[:, 1, 2] = _uniform(n, -2, 2, pixels, draws) * config.translate
-    grid = F.affine_grid(
-        matrix, [n, pixels.shape[1], config.input_size, config.input_size], align_corners=False
-    )
+    grid = F.affine_grid(matrix, [n, pixels.shape[1], size, size], align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 

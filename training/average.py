@@ -19,7 +19,7 @@ from training.config import TrainConfig, build_config
 from training.distill import load_parent, read_start
 from training.errors import CheckpointError, ConfigError
 from training.files import replace_text
-from training.origin import describe_bundle, read_training
+from training.origin import LEARNED, describe_bundle, merge_learned, read_training
 
 # Of a run; a bundle's description has the same name.
 BEST, LAST, SETTINGS = "best.pt", "last.pt", "config.json"
@@ -69,6 +69,7 @@ def average_runs(
             "epoch": states[0]["epoch"],
             "model": average([state["model"] for state in states], shares),
             "averaged": parts,
+            "learned": merge_learned([state.get("learned") or {} for state in states]),
         },
     )
     return configs[0]
@@ -154,6 +155,7 @@ def _read_bundle(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
         "origin": training.get("origin"),
         "averaged": training.get("averaged"),
         "bundle": describe_bundle(bundle),
+        "learned": {key: training[key] for key in LEARNED if key in training},
         "epoch": training["best_epoch"],
     }
     return config, state

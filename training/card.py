@@ -9,12 +9,14 @@ from textwrap import fill
 from kfer.bundle import CARD, EXPLANATION, Bundle
 from kfer.labels import get_taxonomy
 from kfer.surrogate import Surrogate
+from training.config import LABEL, VOTES
 from training.detection import PhotoFigures
-from training.evaluate import Evaluation, HeadFigures
+from training.evaluate import Evaluation, HeadFigures, find_head_specs
 from training.explain_au import list_strongest
 from training.export import EVALUATION
 from training.files import replace_text
 from training.origin import find_ancestors, find_pretrained, read_training
+from training.sources.fer2013 import FER2013
 from training.wording import (
     TRAINING_PART,
     describe_calibration,
@@ -48,29 +50,26 @@ Union's AI Act (Regulation 2024/1689, Article 5(1)(f)) forbids inferring emotion
 education.
 """
 
-_DATA = """## Data and its terms
-
-Trained on the training part of FER2013 (Goodfellow et al. 2013: 48-px grey faces from a web image
-search) with FER2013's own labels and, for the second head, the ten raters' votes of FER+ (Barsoum
-et al. 2016; the votes are MIT-licensed). FER2013's pictures were scraped, and its mirrors state
-contradictory licences; none of them is part of this bundle or its project. Left out of training:
-pictures pixel-identical to one of the public or the final test, surplus copies, and copies with
-contradictory labels. The epoch, the share of each run in a mean of weights, the temperatures and
-the threshold were chosen on PublicTest, so its figures flatter slightly; the final test
-(PrivateTest) was never looked at.
-"""
+DATA_TITLE = "## Data and its terms\n"
+_LABELS = {
+    LABEL: "FER2013's own labels",
+    VOTES: "the ten raters' votes of FER+ (Barsoum et al. 2016; the votes are MIT-licensed)",
+}
 
 _LIMITS = """## Limits
 
 - Frontal, adult, posed or acted faces of the web of 2013; children, older people, profiles, masks
   and Korean everyday photographs are rare or missing. How well it reads Korean faces has **not**
   been measured: the Korean data may not be redistributed.
-- Rare classes (혐오, 경멸) rest on few pictures; see their support above.
-- The two heads answer different questions: FER2013's label and the raters' plurality agree on only
-  about 65 % of pictures.
+- Rare classes ({rare}) rest on few pictures; see their support above.
+{differing}\
 - Shown as `korean5` or `aihub7`, classes are summed (놀람 and 공포 become 당황 or 불안): an
   approximation.
 - Probabilities are calibrated on FER2013's kind of picture; elsewhere they are rougher.
+"""
+_DIFFERING = """\
+- The two heads answer different questions: FER2013's label and the raters' plurality agree on only
+  about 65 % of pictures.
 """
 
 _OTHER_DATA = """## Data and its terms
@@ -98,7 +97,7 @@ def write_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
 
 def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str) -> str:
     source = str(read_training(bundle).get("data") or "data that the bundle does not name")
-    fer2013 = "FER2013" in source
+    fer2013 = source == FER2013
     parts = [
         _FRONT_MATTER,
         f"# {bundle.name}\n",
@@ -108,9 +107,9 @@ def build_card(bundle: Bundle, evaluation: Evaluation, today: date, command: str
         _describe_robustness(evaluation),
         _describe_photos(evaluation.photos),
         _USES,
-        _DATA if fer2013 else _OTHER_DATA.format(source=source),
+        _describe_fer2013(bundle) if fer2013 else _OTHER_DATA.format(source=source),
         _describe_origin(bundle),
-        _LIMITS if fer2013 else _OTHER_LIMITS,
+        _tell_fer2013s_limits(bundle) if fer2013 else _OTHER_LIMITS,
         _describe_loading(bundle),
     ]
     card = "\n".join(parts)
@@ -252,6 +251,41 @@ Rows are the truth, columns the answers:
 """
 
 
+def _describe_fer2013(bundle: Bundle) -> str:
+    training = read_training(bundle)
+    first, *others = sorted(find_head_specs(bundle), key=lambda spec: spec.start)
+    labels = _LABELS[first.source] + "".join(
+        f" and, for head `{spec.taxonomy.name}`, {_LABELS[spec.source]}" for spec in others
+    )
+    behind = [training, *find_ancestors(training).values()]
+    # Those that do not say it are the first ones, which left them out.
+    excluded = all(
+        each.get("excluded") is not False for each in behind if each.get("data") == FER2013
+    )
+    tests = "the public or the final test" if excluded else "the public test"
+    unsought = "" if excluded else " Copies of the final test's pictures were not looked for."
+    shares = "the share of each run in a mean of weights, " if training.get("averaged") else ""
+    text = (
+        "Trained on the training part of FER2013 (Goodfellow et al. 2013: 48-px grey faces from a "
+        f"web image search) with {labels}. FER2013's pictures were scraped, and its mirrors state "
+        "contradictory licences; none of them is part of this bundle or its project. Left out of "
+        f"training: pictures pixel-identical to one of {tests}, surplus copies, and copies with "
+        f"contradictory labels.{unsought} The epoch, {shares}the temperatures and the threshold "
+        "were chosen on PublicTest, so its figures flatter slightly; the final test (PrivateTest) "
+        "was never looked at."
+    )
+    return f"{DATA_TITLE}\n{_wrap(text)}\n"
+
+
+def _tell_fer2013s_limits(bundle: Bundle) -> str:
+    specs = find_head_specs(bundle)
+    rare = [
+        label for label in ("혐오", "경멸") if any(label in spec.taxonomy.labels for spec in specs)
+    ]
+    differing = len({spec.source for spec in specs}) > 1
+    return _LIMITS.format(rare=", ".join(rare), differing=_DIFFERING if differing else "")
+
+
 def _describe_origin(bundle: Bundle) -> str:
     training = read_training(bundle)
     pretrained = ", ".join(f"`{name}`" for name in find_pretrained(training))
@@ -260,9 +294,9 @@ def _describe_origin(bundle: Bundle) -> str:
         return "It began with random weights and has seen no other pictures.\n"
     text = ""
     if ancestors:
-        names = ", ".join(f"`{name}`" for name in ancestors)
+        names = ", ".join(f"`{each['name']}@{key[:12]}`" for key, each in ancestors.items())
         text = f"It began with the weights of other bundles, or learned from them: {names}.\n"
-        if data := sorted({each for each in ancestors.values() if each}):
+        if data := sorted({each["data"] for each in ancestors.values() if each["data"]}):
             text += f"They learned from {'; '.join(data)}.\n"
     if pretrained:
         text += (

@@ -25,6 +25,7 @@ from training.cli_options import (
     refuse_processes,
     report_epoch,
     resumable,
+    warn_left_out,
 )
 from training.cli_report import report_app
 from training.errors import ConfigError, TrainingError
@@ -95,6 +96,7 @@ def train(
         if processes.first:
             if shared := flags.find_shared_persons():
                 typer.echo(f"warning: {shared}", err=True)
+            warn_left_out(flags.count_left_out(config.head_specs, TRAIN, VALIDATION))
             typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
         with resumable():
             best = run(
@@ -102,11 +104,12 @@ def train(
                 teachers=teachers,
                 start=read_start(first, config.head_specs) if first else None,
                 origin=describe_origin(bundles, first),
+                learned=flags.describe_training(),
                 processes=processes,
                 compiled=compiled,
             )  # fmt: skip
         if processes.first:
-            export_bundle(config, best, validation, target, flags.hash_training())
+            export_bundle(config, best, validation, target)
             typer.echo(f"bundle written to {target}")
 
 

@@ -1,7 +1,7 @@
 """What several commands take, choose and print."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +60,13 @@ def report_epoch(epoch: "Epoch") -> None:
         f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  rate {epoch.learning_rate:.2e}  "
         f"{accuracies}  {epoch.seconds:.0f} s"
     )
+
+
+def warn_left_out(counts: Mapping[str, int]) -> None:
+    """Says which pictures nothing is learned or measured of, if any."""
+    if counts:
+        told = ", ".join(f"{count} {label}" for label, count in counts.items())
+        typer.echo(f"warning: left out, for no head has their labels or votes: {told}", err=True)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from training.cli_options import (
     refuse_processes,
     report_epoch,
     resumable,
+    warn_left_out,
 )
 from training.errors import ConfigError
 
@@ -70,6 +71,7 @@ def evaluate(
     channels = 1 if loaded.crop.grey else 3
     measured = VALIDATION if data else part
     (faces,) = flags.load(find_head_specs(loaded), channels, measured)
+    warn_left_out(flags.count_left_out(find_head_specs(loaded), measured))
     # A card names no place of one machine.
     shown = loaded.name if bundle.is_absolute() else bundle
     command = f"python -m training evaluate --bundle {shown} {flags.describe()}"
@@ -91,8 +93,8 @@ def evaluate(
     )
     if trained is None:
         typer.echo(
-            "warning: the bundle was trained on other parts than this manifest's; whether it has "
-            "learned any of these people is not known",
+            "warning: whether the bundle, or one behind it, has learned any of these people is not "
+            "known",
             err=True,
         )
     elif shared := max(head.shared_persons or 0 for head in evaluation.heads):
@@ -130,6 +132,7 @@ def crossval(
             f"warning: {len(shared)} people stand in several folds; the figures will flatter.",
             err=True,
         )
+    warn_left_out(folds.count_left_out(config.head_specs))
     answered = []
     with resumable():
         for fold in range(folds.count):

@@ -71,9 +71,9 @@ class TrainConfig:
     with timm's own weights of the architecture (``NAME.TAG``); ``linear_probe`` learns nothing but
     the classifier on top of them. ``distillation`` is the teachers'
     share of the targets. ``mixup`` and ``cutmix`` are the alphas of their Beta distributions;
-    ``exposure`` is in stops, up and down; ``blur``, ``jpeg`` and ``erasing`` are shares of the
-    pictures. ``sam_rho`` is how far sharpness-aware minimisation looks around (L2 over all weights;
-    0 is none, and half the cost).
+    ``mirror`` turns half of the pictures round; ``exposure`` is in stops, up and down; ``blur``,
+    ``jpeg`` and ``erasing`` are shares of the pictures. ``sam_rho`` is how far sharpness-aware
+    minimisation looks around (L2 over all weights; 0 is none, and half the cost).
     """
 
     architecture: str
@@ -102,6 +102,7 @@ class TrainConfig:
     rand_augment: str = ""
     mixup: float = 0.2
     cutmix: float = 0.0
+    mirror: bool = True
     rotation: float = 15.0
     scale: float = 0.15
     translate: float = 0.1

@@ -201,7 +201,8 @@ def _find_faces(photo: Photo, job: Job, settings: CropSettings) -> list[Face]:
         return []
     left, top, right, bottom = job.box
     inside = left < photo.width and top < photo.height and right > 0 and bottom > 0
-    if not inside or max(right - left, bottom - top) > 2 * max(photo.width, photo.height):
+    longest = 2 * max(photo.width, photo.height)
+    if not (inside and 0 < right - left <= longest and 0 < bottom - top <= longest):
         raise PhotoError(
             f"the box {left:g}, {top:g}, {right:g}, {bottom:g} does not fit the upright photo's "
             f"{photo.width} x {photo.height} px"

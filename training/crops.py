@@ -1,7 +1,7 @@
 """A manifest of crops -> faces in memory, with what each head of a recipe learns of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from kfer.faces import CropSpec
 from training.config import LABEL, HeadSpec
 from training.crop import SETTINGS
 from training.dataset import FaceSet, Labels
 from training.errors import DataError
+from training.files import UNREADABLE
 from training.manifest import TWIN, UNKNOWN, VOTE, list_vote_columns
 from training.splits import PERSON
 from training.votes import find_plurality, soften
@@ -52,7 +53,7 @@ def load_faces(
 ) -> FaceSet:
     """The pictures of one part, grey or in colour as ``channels`` says; ``source`` is the data set.
 
-    Pictures of which no head learns anything are left out.
+    Pictures of which no head learns anything are left out (``count_left_out``).
     Raises DataError: the part is empty, a picture cannot be read or has another size than the
     others, or the manifest has no labels or votes for a head.
     """
@@ -60,9 +61,7 @@ def load_faces(
         raise DataError(f"--images {folder.images}: its crops are grey; set in_chans = 1.")
     rows = table[(table["part"] == part) & (table["label"] != UNKNOWN)]
     labels = {head.taxonomy.name: _read_labels(rows, head) for head in heads}
-    useful = np.any(
-        [(each.truths >= 0) | (each.targets.sum(axis=1) > 0) for each in labels.values()], axis=0
-    )
+    useful = _find_useful(labels.values())
     if not useful.any():
         names = ", ".join(labels)
         raise DataError(f"--manifest: no picture of part {part} has a label in {names}.")
@@ -80,6 +79,24 @@ def load_faces(
         crop=CropSpec(margin, size, grey, align),
         source=source,
     )
+
+
+def count_left_out(
+    table: pd.DataFrame, parts: Collection[str], heads: Sequence[HeadSpec]
+) -> dict[str, int]:
+    """By label, the pictures of the parts that ``load_faces`` leaves out: no head learns of them.
+
+    Raises DataError where the manifest has no votes for a head.
+    """
+    rows = table[table["part"].isin(parts) & (table["label"] != UNKNOWN)]
+    useful = _find_useful([_read_labels(rows, head) for head in heads])
+    return {str(label): int(n) for label, n in rows["label"][~useful].value_counts().items()}
+
+
+def _find_useful(labels: Iterable[Labels]) -> NDArray[np.bool_]:
+    known = [(each.truths >= 0) | (each.targets.sum(axis=1) > 0) for each in labels]
+    useful: NDArray[np.bool_] = np.any(known, axis=0)
+    return useful
 
 
 def _find_framing(rows: pd.DataFrame, folder: CropFolder) -> tuple[float, bool]:
@@ -129,7 +146,7 @@ def _load_picture(path: Path, mode: str) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert(mode))
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as a picture ({error}).") from None
 
 

@@ -17,8 +17,8 @@ import torch
 from kfer.bundle import Bundle
 from kfer.metrics import Estimate
 from training.answers import Answers, collect_answers, pool_answers
-from training.config import TrainConfig
-from training.crops import CropFolder, load_faces
+from training.config import HeadSpec, TrainConfig
+from training.crops import CropFolder, count_left_out, load_faces
 from training.dataset import FaceSet, check_distinct
 from training.errors import ConfigError, DataError
 from training.evaluate import HeadFigures, measure_head
@@ -62,6 +62,11 @@ class Folds:
         if PERSON not in self.table:
             return set()
         return {*find_crossing(self.table, PERSON, "fold")}
+
+    def count_left_out(self, heads: Sequence[HeadSpec]) -> dict[str, int]:
+        """By label, the pictures that teach no head. Raises DataError."""
+        dealt = self.table.assign(part=TRAIN)[self.table["fold"].notna()]
+        return count_left_out(dealt, [TRAIN], heads)
 
     def load(self, held_out: int, config: TrainConfig) -> list[FaceSet]:
         """What is learned, what chooses, what is held out. Raises DataError."""

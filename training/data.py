@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from kfer.bundle import Bundle
 from training.config import HeadSpec
-from training.crops import CropFolder, load_faces
+from training.crops import CropFolder, count_left_out, load_faces
 from training.dataset import FaceSet, check_distinct
 from training.errors import ConfigError, DataError
 from training.manifest import PARTS, TRAIN, UNKNOWN, drop_excluded, read_manifest
-from training.origin import read_training
-from training.sources.fer2013 import read_fer2013
+from training.origin import find_ancestors, read_training
+from training.sources.fer2013 import FER2013, read_fer2013
 from training.splits import COPIES, IMAGE, PERSON, check_disjoint
 
-FER2013 = "FER2013 training part with FER+ votes"
 PUBLIC_TEST = "PublicTest"
 
 
@@ -58,10 +58,9 @@ class DataFlags:
             raise ConfigError("model_args: FER2013 is grey; set in_chans = 1.")
         check_disjoint(self._table, "part", by=IMAGE)
         folder = CropFolder.read(self.folder)
-        source = FER2013 if self.data else self.name(TRAIN)
 
         def load(part: str) -> FaceSet:
-            return load_faces(self._table, folder, part, heads, channels, source)
+            return load_faces(self._table, folder, part, heads, channels, self._source)
 
         found = [load(part) for part in parts]
         others: list[FaceSet] = []
@@ -70,6 +69,10 @@ class DataFlags:
             others = [load(part) for part in sorted(placed & set(PARTS) - set(parts))]
         check_distinct([*found, *others])
         return found
+
+    def count_left_out(self, heads: Sequence[HeadSpec], *parts: str) -> dict[str, int]:
+        """By label, the pictures of the parts that teach no head. Raises DataError."""
+        return count_left_out(self._table, parts, heads)
 
     @cached_property
     def _table(self) -> pd.DataFrame:
@@ -89,12 +92,25 @@ class DataFlags:
         return None
 
     def list_trained_persons(self, bundle: Bundle) -> set[str] | None:
-        """The people that the bundle learned; None where it learned from another training part."""
+        """The people that the bundle learned.
+
+        None where that is not known: it, or a bundle behind it, learned from other pictures.
+        """
         if not self.manifest or PERSON not in self._table:
             return set()
-        if read_training(bundle).get("trained_on") != self.hash_training():
+        training = read_training(bundle)
+        generations = [training, *find_ancestors(training).values()]
+        if any(each.get("trained_on") != self.hash_training() for each in generations):
             return None
         return {*self._training[PERSON].fillna("")} - {""}
+
+    def describe_training(self) -> dict[str, Any]:
+        """What a run notes of the part that it learns, beside its weights."""
+        return {
+            "data": self._source,
+            "excluded": self.exclude is not None,
+            "trained_on": self.hash_training(),
+        }
 
     def hash_training(self) -> str:
         """Of who stands on which picture of the training part."""
@@ -102,6 +118,10 @@ class DataFlags:
         paths = self._training["path"]
         rows = sorted(f"{path}\t{person}" for path, person in zip(paths, persons, strict=True))
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    @property
+    def _source(self) -> str:
+        return FER2013 if self.data else self.name(TRAIN)
 
     @property
     def _training(self) -> pd.DataFrame:

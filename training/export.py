@@ -68,11 +68,8 @@ def export_bundle(
     weights: Path,
     validation: FaceSet,
     folder: Path,
-    trained_on: str | None = None,
 ) -> Bundle:
     """Write the bundle of ``weights`` (best.pt of a run) to ``folder``, replacing what is there.
-
-    ``trained_on``: the training part's hash (``DataFlags.hash_training``), where that is known.
 
     Temperatures are fitted on ``validation`` with the stored fp16 weights. A bundle that is already
     right is left alone, with its card; otherwise the old card goes with the old weights.
@@ -91,7 +88,7 @@ def export_bundle(
     for left_over in (fresh, old):
         shutil.rmtree(left_over, ignore_errors=True)
     try:
-        _write_bundle(config, weights, validation, fresh, trained_on)
+        _write_bundle(config, weights, validation, fresh)
         if not _is_same(fresh, folder):
             _swap(fresh, folder, old)
     except (OSError, SafetensorError) as error:
@@ -104,9 +101,7 @@ def export_bundle(
     return load_bundle(folder)
 
 
-def _write_bundle(
-    config: TrainConfig, weights: Path, validation: FaceSet, folder: Path, trained_on: str | None
-) -> None:
+def _write_bundle(config: TrainConfig, weights: Path, validation: FaceSet, folder: Path) -> None:
     model, state = _load_network(config, weights)
     heads = build_heads(config)
     timm.models.save_for_hf(
@@ -123,7 +118,7 @@ def _write_bundle(
     notes: dict[str, Any] = {
         "training": {
             "data": validation.source,
-            "trained_on": trained_on,
+            **(state.get("learned") or {}),  # what the run says itself of what it learned
             "calibrated_on": validation.hash_pixels(),
             "settings": dataclasses.asdict(config),
             "best_epoch": state["epoch"],
@@ -230,7 +225,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     """Without what says nothing of the network, or what older bundles do not say."""
     config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     del config["kfer"]["training"]["git_revision"]
-    config["kfer"]["training"].pop("calibrated_on", None)
+    for key in ("calibrated_on", "excluded", "trained_on"):
+        config["kfer"]["training"].pop(key, None)
     return config
 
 

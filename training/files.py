@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from training.errors import DataError
+
+# What Pillow raises for a file that is no picture; SyntaxError is its word for a damaged PNG.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def read_csv(path: Path, flag: str, **options: Any) -> pd.DataFrame:

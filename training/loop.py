@@ -36,6 +36,7 @@ from training.network import (
     load_start,
     predict_logits,
 )
+from training.origin import name_parents
 from training.sharpness import move_to_worst
 
 Teach = Callable[[Tensor], Sequence[Tensor]]  # see distill.Teachers
@@ -52,6 +53,7 @@ def train(
     teachers: Teach | None = None,
     start: Mapping[str, Tensor] | None = None,
     origin: Mapping[str, Any] | None = None,
+    learned: Mapping[str, Any] | None = None,
     processes: Processes = ALONE,
     compiled: bool = False,
 ) -> Path:
@@ -59,8 +61,8 @@ def train(
 
     ``teachers`` answer to every batch, as it is before bad light, JPEG, blur and noise spoil it,
     and the targets take the share ``config.distillation`` of that; ``start`` are weights to begin
-    with; ``origin`` says where both come from, and stays with the weights. ``compiled``: the
-    network's steps go through ``torch.compile``.
+    with; ``origin`` says where both come from, ``learned`` what ``faces`` are of; both stay
+    with the weights. ``compiled``: the network's steps go through ``torch.compile``.
 
     ``out`` gets config.json, environment.json, epochs.csv, tensorboard/, last.pt (to go on from)
     and best.pt (averaged weights), all written by the first of the ``processes``.
@@ -82,6 +84,7 @@ def train(
         "config": json.loads(config.to_json()),
         "data": _hash_faces(config, faces, validation),
         "origin": origin,
+        "learned": learned,
     }
     last, best = out / "last.pt", out / "best.pt"
     epochs: list[Epoch] = []
@@ -123,8 +126,13 @@ def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[st
             )
         return None
     state = load_checkpoint(last, beginning["config"])
-    for name, what in (("data", "pictures or labels"), ("origin", "--teacher or --start bundles")):
-        if state.get(name) != beginning[name]:
+    same_data = state.get("data") == beginning["data"]
+    same_parents = name_parents(state.get("origin")) == name_parents(beginning["origin"])
+    for same, what in (
+        (same_data, "pictures or labels"),
+        (same_parents, "--teacher or --start bundles"),
+    ):
+        if not same:
             raise CheckpointError(
                 f"{last}: was begun with other {what}; name another --out folder, or give those "
                 "that it was begun with."

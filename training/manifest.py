@@ -4,7 +4,7 @@ Columns, of which a stage adds its own and keeps the others:
 
 - ``path``: the picture, relative to the image folder, with "/" between folders; unique
 - ``url``: where it can be had
-- ``label``: what most annotators say (canonical Korean name), or UNKNOWN
+- ``label``: what most annotators say (canonical Korean name of any taxonomy), or UNKNOWN
 - ``vote_LABEL``: how many annotators say LABEL
 - ``person``: who is on it; empty where nobody knows
 - ``left``, ``top``, ``right``, ``bottom``: the face, in pixels of the upright photo; may be empty
@@ -23,13 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from kfer.labels import TAXONOMIES
 from training.errors import ConfigError, DataError
 from training.files import read_csv
+
+Cell = str | int | float | bool
 
 UNKNOWN = "UNKNOWN"  # the label of pictures on which the annotators disagree; never trained on
 VOTE = "vote_"
 TWIN = "twin_of_held_out"
+LABELS = tuple(dict.fromkeys(label for each in TAXONOMIES.values() for label in each.labels))
 BOX = ["left", "top", "right", "bottom"]
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 _TEXT = ["path", "url", "label", "person", "pixels", "photo", "part"]
@@ -41,7 +46,9 @@ def normalize(text: str) -> str:
 
 
 def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
-    """Raises DataError when it cannot be read, lacks a needed column, or names a path twice."""
+    """Raises DataError when it cannot be read, lacks a needed column, names a path twice, or holds
+    a cell that makes no sense.
+    """
     table = read_csv(
         path,
         "--manifest",
@@ -61,6 +68,11 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
         raise DataError(f"--manifest {path}: names {twice.iloc[0]} twice.")
+    allowed = ", ".join((*LABELS, UNKNOWN))
+    table["label"] = _read_column(table, "label", path, _read_label, allowed).astype("str")
+    for column in BOX:
+        if column in table and not is_numeric_dtype(table[column]):  # else pandas has read it
+            table[column] = _read_column(table, column, path, float, "numbers and nothing")
     for column in list_vote_columns(table):
         table[column] = _read_column(table, column, path, _read_count, "whole numbers from 0 on")
     if TWIN in table:
@@ -72,11 +84,11 @@ def _read_column(
     table: pd.DataFrame,
     column: str,
     path: Path,
-    read: Callable[[str], int | bool],
+    read: Callable[[str], Cell],
     allowed: str,
 ) -> "pd.Series[Any]":
     """Every cell read; raises DataError for the first that cannot be."""
-    known: dict[object, int | bool] = {}
+    known: dict[object, Cell] = {}
     for value in table[column].unique():
         try:
             known[value] = read(str(value))
@@ -87,6 +99,13 @@ def _read_column(
                 f"{allowed}."
             ) from None
     return table[column].map(known)
+
+
+def _read_label(cell: str) -> str:
+    label = normalize(cell)
+    if label not in (*LABELS, UNKNOWN):
+        raise ValueError(cell)
+    return label
 
 
 def _read_count(cell: str) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 
 from kfer.bundle import CONFIG, WEIGHTS, Bundle, hash_file
 
+LEARNED = ("data", "excluded", "trained_on")  # see DataFlags.describe_training
+
 
 def describe_origin(teachers: Sequence[Bundle], start: Bundle | None) -> dict[str, Any]:
     """The bundles that a run learns from and begins with."""
@@ -16,11 +18,33 @@ def describe_origin(teachers: Sequence[Bundle], start: Bundle | None) -> dict[st
 
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """With all generations before it."""
+    training = read_training(bundle)
     return {
         "name": bundle.name,
         "weights_sha256": hash_file(bundle.folder / WEIGHTS),
-        "data": read_training(bundle).get("data"),
-        "pretrained": find_pretrained(read_training(bundle)),
+        **{key: training.get(key) for key in LEARNED},
+        "pretrained": find_pretrained(training),
+        "ancestors": find_ancestors(training),
+    }
+
+
+def name_parents(origin: Mapping[str, Any] | None) -> tuple[list[str], str | None]:
+    """The weights of teachers and start, whatever their folders are called now."""
+    origin = origin or {}
+    start = origin.get("start")
+    teachers = [bundle["weights_sha256"] for bundle in origin.get("teachers", ())]
+    return teachers, start and start["weights_sha256"]
+
+
+def merge_learned(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a mean has learned, of what its parts say; without ``data`` where one does not."""
+    trained_on = {part.get("trained_on") for part in parts}
+    data = [part["data"] for part in parts if part.get("data")]
+    return {
+        **({"data": "; ".join(sorted({*data}))} if len(data) == len(parts) else {}),
+        "excluded": all(part.get("excluded", True) for part in parts),
+        "trained_on": trained_on.pop() if len(trained_on) == 1 else None,
     }
 
 
@@ -41,9 +65,14 @@ def find_pretrained(training: Mapping[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def find_ancestors(training: Mapping[str, Any]) -> dict[str, str | None]:
-    """The bundles that it began with or learned from, and what data each of them learned."""
-    found = {bundle["name"]: bundle.get("data") for bundle in _list_bundles(training)}
+def find_ancestors(training: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By their weights' sha256 the bundles of all generations that it began with or learned from:
+    what each is called, and what it learned.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for bundle in _list_bundles(training):
+        found |= bundle.get("ancestors", {})
+        found[bundle["weights_sha256"]] = {key: bundle.get(key) for key in ("name", *LEARNED)}
     for part in training.get("averaged") or ():
         found |= find_ancestors(part)
     return found

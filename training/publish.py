@@ -15,6 +15,7 @@ from kfer.bundle import CARD, WEIGHTS, Bundle, hash_file, load_bundle
 from kfer.classifier import Classifier
 from kfer.hub import HUB_PREFIX
 from kfer.recognizer import locate_bundle
+from training.card import DATA_TITLE
 from training.errors import ConfigError, DataError, TrainingError
 from training.export import FILES, check_target
 
@@ -74,6 +75,8 @@ def prepare(
                 "--data-terms TEXT."
             )
         card = card.replace(_UNSTATED, terms.strip())
+    elif terms:
+        card = _add_terms(card, terms.strip())
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in FILES:
@@ -83,6 +86,13 @@ def prepare(
     card = card.replace(f"local-dir:models/{bundle.name}", f"hf-hub:{repository}")
     (folder / CARD).write_text(card, encoding="utf-8")
     return Publication(folder, repository, license, private)
+
+
+def _add_terms(card: str, terms: str) -> str:
+    """A paragraph more at the end of what the card says of its data."""
+    before, title, after = card.partition(DATA_TITLE)
+    section, following, rest = after.partition("\n## ")
+    return f"{before}{title}{section.rstrip()}\n\n{terms}\n{following}{rest}"
 
 
 def find_surplus(publication: Publication) -> list[str]:

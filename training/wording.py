@@ -72,8 +72,8 @@ def describe_people(head: HeadFigures, where: str) -> str:
         )
     if head.shared_persons is None:
         return (
-            f"{intervals} Whether the model has learned any of them is not known: it was trained "
-            "on other parts than those of this manifest."
+            f"{intervals} Whether the model, or one that it learned from or began with, has "
+            "learned any of them is not known."
         )
     if head.shared_persons:
         return (

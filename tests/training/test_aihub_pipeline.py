@@ -21,7 +21,7 @@ from PIL import Image
 from kfer.bundle import CARD, load_bundle
 from tests.commands import ROOT, call
 from tests.training.file_server import run_server
-from training.manifest import BOX, UNKNOWN, read_manifest
+from training.manifest import BOX, UNKNOWN, read_manifest, write_manifest
 from training.sources.aihub import TSV_COLUMNS
 
 pytestmark = pytest.mark.slow
@@ -288,6 +288,13 @@ def test_the_pipeline_ends_in_a_bundle_that_reads_photos(work: Work, tmp_path: P
     assert "| part test of parts.csv, single crop |" in card
     assert f"| {counts['test']} |" in card
     assert "--manifest MANIFEST --images IMAGES --part test`" in card
+    assert "None of them stands in the training part." in " ".join(card.split())
+    table = read_manifest(work.folder / "parts.csv")
+    table.loc[parts[parts == "test"].index[0], "label"] = "불안"
+    write_manifest(table, tmp_path / "parts.csv")
+    data[1] = tmp_path / "parts.csv"
+    result = run("training", "evaluate", "--bundle", out / "bundle", *data)
+    assert "left out, for no head has their labels or votes: 1 불안" in result.stderr
 
     photo = next(path for path in (work.folder / "photos" / "기쁨").glob("*.jpg"))
     result = run("kfer", "predict", photo, "--model", out / "bundle")

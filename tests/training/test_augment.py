@@ -1,6 +1,7 @@
 """Augmentation: the same by seed, within range, nothing at strength 0, and each part as named."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.training.synthetic import build_faces
 from training.augment import augment, build_rand_augment, mix
 from training.config import TrainConfig
+from training.dataset import to_tensor, transform_faces
 from training.distributed import Draws
 from training.errors import ConfigError
+from training.network import STD, build_pretrained_cfg
 
 STRENGTHS = [
     "rotation", "scale", "translate", "erasing", "contrast", "exposure", "blur", "jpeg", "noise",
@@ -90,6 +94,32 @@ def test_with_all_strengths_0_pictures_are_only_mirrored_and_about_half_of_them(
     mirrored = distance(images, faces.flip(3)) < 1e-4
     assert (same ^ mirrored).all()
     assert 160 < int(mirrored.sum()) < 240
+
+
+def test_without_mirror_no_picture_is_turned_and_the_rest_is_drawn_alike() -> None:
+    faces = make_faces(100)
+    draws, others = seed(5), seed(5)
+    images = augment(faces, make_config(mirror=False), draws)
+    assert float(distance(images, faces).max()) < 1e-4
+    augment(faces, make_config(), others)
+    assert torch.equal(draws.generator.get_state(), others.generator.get_state())
+
+
+def measure_edges(images: Tensor) -> float:
+    """The mean squared step from pixel to pixel, across and down."""
+    return float(images.diff(dim=2).square().mean() + images.diff(dim=3).square().mean())
+
+
+@pytest.mark.parametrize(("side", "size"), [(96, 72), (224, 48), (72, 72), (48, 72)])
+def test_pictures_are_as_sharp_as_those_of_evaluation(side: int, size: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (20, side, side), dtype=np.uint8)
+    config = make_config(size, mirror=False)
+    shown = augment(to_tensor(pixels).float() / 255, config, seed(1))
+    served = transform_faces(
+        replace(build_faces(3).chosen(np.arange(21) < 20), pixels=pixels),
+        build_pretrained_cfg(replace(config, model_args={"in_chans": 1})),
+    )
+    assert measure_edges(shown) == pytest.approx(measure_edges(served * STD), rel=0.03)
 
 
 def test_with_all_strengths_0_a_larger_input_is_the_picture_drawn_up() -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from training.config import TrainConfig
 from training.errors import CheckpointError, ConfigError
 from training.export import export_bundle
 from training.loop import train
-from training.origin import find_ancestors, read_training
+from training.origin import LEARNED, find_ancestors, merge_learned, read_training
 
 
 def run(out: Path, config: TrainConfig, start: dict[str, torch.Tensor] | None = None) -> Path:
@@ -99,7 +100,38 @@ def test_a_mean_tells_of_the_bundles_in_it(bundle: Bundle, tmp_path: Path) -> No
     mean = export_bundle(
         config, tmp_path / "mean" / "best.pt", build_faces(3, seed=1), tmp_path / "bundle"
     )
-    assert find_ancestors(read_training(mean)) == {bundle.name: "patterns in noise"}
+    (ancestor,) = find_ancestors(read_training(mean)).values()
+    assert (ancestor["name"], ancestor["data"]) == (bundle.name, "patterns in noise")
+
+
+@pytest.mark.parametrize(
+    ("other", "merged"),
+    [
+        ({"data": "a", "excluded": True, "trained_on": "1"}, ("a", True, "1")),
+        ({"data": "b", "excluded": False, "trained_on": "2"}, ("a; b", False, None)),
+        ({}, (None, True, None)),  # of a run that does not say it yet
+    ],
+)
+def test_a_mean_has_learned_what_its_parts_have(
+    other: dict[str, Any], merged: tuple[object, ...]
+) -> None:
+    found = merge_learned([{"data": "a", "excluded": True, "trained_on": "1"}, other])
+    assert tuple(map(found.get, LEARNED)) == merged
+
+
+def test_what_runs_and_bundles_have_learned_stays_with_their_mean(tmp_path: Path) -> None:
+    learned = {"data": "mine", "excluded": False, "trained_on": "12"}
+    faces, validation = build_faces(4), build_faces(3, seed=1)
+    config = replace(CONFIG, epochs=1, warmup_epochs=0)
+    best = train(
+        config, faces, validation, tmp_path / "run", torch.device("cpu"), lambda _: None,
+        learned=learned,
+    )  # fmt: skip
+    one = export_bundle(config, best, validation, tmp_path / "one")
+    assert read_training(one).items() >= learned.items()
+    average_runs([tmp_path / "run", one.folder], [1, 1], tmp_path / "mean")
+    mean = export_bundle(config, tmp_path / "mean" / "best.pt", validation, tmp_path / "two")
+    assert read_training(mean).items() >= learned.items()
 
 
 def test_what_is_averaged_is_never_written_over(runs: list[Path], bundle: Bundle) -> None:

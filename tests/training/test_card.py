@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kfer.bundle import CARD, Bundle, load_bundle
+from kfer.bundle import CARD, CONFIG, Bundle, Head, load_bundle
 from kfer.labels import get_taxonomy
 from kfer.metrics import ClassFigures, Estimate, ReliabilityBin
 from kfer.surrogate import Surrogate
 from training.card import build_card, update_card, write_card
+from training.config import parse_heads
 from training.dataset import FER7, FERPLUS8
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures, Sureness
 from training.export import EVALUATION
 from training.robustness import Robustness
+from training.sources.fer2013 import FER2013
 
 TODAY = date(2026, 11, 21)
 COMMAND = "python -m training evaluate --bundle small"
@@ -229,6 +231,51 @@ def test_uses_data_and_limits_are_stated(ours: bool, bundle: Bundle) -> None:
     # What is told of FER2013 is told where a bundle learned from it.
     assert ("PrivateTest" in card) == ours
     assert ("Trained on patterns in noise. Its labels and its terms are" in card) == (not ours)
+
+
+def describe(bundle: Bundle, folder: Path, heads: list[str], **training: object) -> str:
+    """The card, on one line, of a bundle with other heads and notes of its training."""
+    specs = parse_heads(heads)
+    noted = {"data": FER2013, "settings": {"heads": heads}, **training}
+    (folder / CONFIG).write_text(json.dumps({"kfer": {"training": noted}}), encoding="utf-8")
+    own = tuple(Head(spec.taxonomy, spec.start, spec.stop, 1.0) for spec in reversed(specs))
+    card = build_card(replace(bundle, folder=folder, heads=own), EVALUATED, TODAY, COMMAND)
+    return " ".join(card.split())
+
+
+def test_fer2013_is_told_of_by_heads_and_by_what_was_left_out(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    both, one = ["fer7:label", "ferplus8:votes"], ["fer7:label"]
+    card = describe(bundle, tmp_path, both, excluded=True, averaged=[{}])
+    for words in (
+        "with FER2013's own labels and, for head `ferplus8`, the ten raters' votes of FER+ (Bar",
+        "Left out of training: pictures pixel-identical to one of the public or the final test, s",
+        "labels. The epoch, the share of each run in a mean of weights, the temperatures and",
+        "The two heads answer different questions",
+        "Rare classes (혐오, 경멸)",
+    ):
+        assert words in card
+    card = describe(bundle, tmp_path, one, excluded=False)
+    for words in (
+        "with FER2013's own labels. FER2013's pictures were scraped",
+        "Left out of training: pictures pixel-identical to one of the public test, surplus copies",
+        "labels. Copies of the final test's pictures were not looked for. The epoch, the temper",
+        "Rare classes (혐오)",
+    ):
+        assert words in card
+    assert "two heads" not in card
+    assert "with the ten raters' votes of" in describe(bundle, tmp_path, ["ferplus8:votes"])
+    parent = {"name": "a", "weights_sha256": "0" * 64, "data": FER2013, "excluded": False}
+    student = {"origin": {"start": {**parent, "pretrained": []}}, "excluded": True}
+    assert "were not looked for" in describe(bundle, tmp_path, one, **student)
+
+
+def test_a_manifest_is_not_taken_for_fer2013(bundle: Bundle, tmp_path: Path) -> None:
+    data = "part train of my-FER2013-free-set.csv"
+    card = describe(bundle, tmp_path, ["fer7:label"], data=data)
+    assert f"Trained on {data}. Its labels and its terms are those of whoever holds it" in card
+    assert "PublicTest, so" not in card
 
 
 def test_twins_are_told_of_where_there_are_some(bundle: Bundle, card: str) -> None:

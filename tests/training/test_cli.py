@@ -93,6 +93,7 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
     assert hash_file(bundle.folder / WEIGHTS) in card
     assert str(tmp_path) not in card
     assert "--exclude EXCLUDE`." in card
+    assert "pixel-identical to one of the public or the final test" in " ".join(card.split())
     figures = json.loads((bundle.folder / EVALUATION).read_text(encoding="utf-8"))
     ferplus8, fer7 = figures["heads"]
     assert fer7["accuracy"]["n"] == 56

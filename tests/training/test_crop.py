@@ -124,6 +124,9 @@ def test_photos_without_a_crop_are_listed_and_kept(table: pd.DataFrame, tmp_path
                 "missing.jpg",
                 "boxless.jpg",
                 "absurd.jpg",
+                "turned.jpg",
+                "flat.jpg",
+                "endless.jpg",
             ],
             "label": "기쁨",
             **dict(zip(BOX, (500, 500, 600, 600), strict=True)),
@@ -133,6 +136,9 @@ def test_photos_without_a_crop_are_listed_and_kept(table: pd.DataFrame, tmp_path
     more.loc[4, BOX] = np.nan
     draw_photo(images / "absurd.jpg")
     more.loc[5, BOX] = (0, 0, 60_000, 60_000)
+    for row, box in ((6, (80, 30, 20, 70)), (7, (20, 30, 20, 70)), (8, (20, 30, np.inf, 70))):
+        draw_photo(images / more["path"][row])
+        more.loc[row, BOX] = box
     before = {path: path.read_bytes() for path in images.rglob("*.jpg")}
     crops = crop(pd.concat([table, more], ignore_index=True), tmp_path)
     assert len(crops) == 3
@@ -146,6 +152,9 @@ def test_photos_without_a_crop_are_listed_and_kept(table: pd.DataFrame, tmp_path
     assert "cannot be opened" in log["missing.jpg"]
     assert log["boxless.jpg"] == "no face was found"
     assert "60000, 60000 does not fit" in log["absurd.jpg"]
+    assert "the box 80, 30, 20, 70 does not fit" in log["turned.jpg"]
+    assert "the box 20, 30, 20, 70 does not fit" in log["flat.jpg"]
+    assert "the box 20, 30, inf, 70 does not fit" in log["endless.jpg"]
     assert {path: path.read_bytes() for path in images.rglob("*.jpg")} == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from PIL import Image
 
 from kfer.bundle import Bundle, load_bundle
 from kfer.faces import CropSpec
+from training.cli_options import warn_left_out
 from training.config import parse_heads
 from training.crop import SETTINGS, CropSettings
-from training.crops import CropFolder, load_faces
+from training.crops import CropFolder, count_left_out, load_faces
 from training.data import DataFlags
 from training.errors import ConfigError, DataError
 from training.manifest import UNKNOWN, read_manifest, write_manifest
+from training.origin import describe_origin
 
 AIHUB = ("기쁨", "당황", "분노", "불안", "상처", "슬픔", "중립")
 SOFT = parse_heads(["aihub7:label", "korean5:votes"])
@@ -68,6 +71,26 @@ def test_the_same_picture_in_two_parts_is_refused_whatever_the_manifest_knows(
         flags.load(SOFT, 1, "validation")  # as `evaluate` does, of a part alone
 
 
+def test_pictures_that_no_head_learns_of_are_counted_by_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, folder = build_table(tmp_path), CropFolder(tmp_path, None)
+    heads = parse_heads(["korean5:label"])
+    assert len(load_faces(table, folder, "train", heads, 1)) == 10
+    counts = count_left_out(table, ["train", "validation"], heads)
+    assert counts == {"불안": 3, "상처": 3}
+    write_manifest(table, tmp_path / "parts.csv")
+    flags = DataFlags(None, None, tmp_path / "parts.csv", tmp_path, None)
+    assert flags.count_left_out(heads, "validation") == {"불안": 1, "상처": 1}
+    assert flags.count_left_out(SOFT, "validation") == {}
+    warn_left_out({})
+    assert capsys.readouterr().err == ""
+    warn_left_out(counts)
+    assert "left out, for no head has their labels or votes: 3 불안, 3 상처" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "allowed"),
     [
@@ -76,17 +99,39 @@ def test_the_same_picture_in_two_parts_is_refused_whatever_the_manifest_knows(
         ("vote_기쁨", "-1", "whole numbers from 0 on"),
         ("vote_기쁨", "many", "whole numbers from 0 on"),
         ("twin_of_held_out", "maybe", "True, False and nothing"),
+        ("label", "기뿜", "기쁨, 당황, .*경멸, UNKNOWN"),
+        ("label", "joy", "기쁨, 당황, "),
+        ("label", "", "기쁨, 당황, "),
+        ("left", "10px", "numbers and nothing"),
     ],
 )
 def test_cells_that_make_no_sense_are_named(
     column: str, cell: str, allowed: str, tmp_path: Path
 ) -> None:
-    table = build_table(tmp_path).assign(twin_of_held_out=False).astype({column: "object"})
+    table = build_table(tmp_path).assign(twin_of_held_out=False, left=0.5)
+    table = table.astype({column: "object"})
     table.loc[4, column] = cell
     write_manifest(table, tmp_path / "parts.csv")
     row = table["path"][4]
     with pytest.raises(DataError, match=f"{column} of {row} is {cell!r}; allowed are {allowed}"):
         read_manifest(tmp_path / "parts.csv")
+
+
+def test_labels_are_known_however_they_are_written(tmp_path: Path) -> None:
+    table = build_table(tmp_path)
+    written = [f" {unicodedata.normalize('NFD', label)} " for label in table["label"]]
+    write_manifest(table.assign(label=written), tmp_path / "parts.csv")
+    found = read_manifest(tmp_path / "parts.csv")
+    pd.testing.assert_series_equal(found["label"], table["label"].astype("str"))
+
+
+def test_boxes_are_numbers_where_there_are_some(tmp_path: Path) -> None:
+    table = build_table(tmp_path).assign(left=" 1.5", top=0)
+    table.loc[0, "left"] = ""
+    write_manifest(table, tmp_path / "parts.csv")
+    found = read_manifest(tmp_path / "parts.csv")
+    assert np.isnan(found["left"][0])
+    assert (found["left"][1:] == 1.5).all()
 
 
 def test_a_blank_says_that_a_picture_has_no_twin(tmp_path: Path) -> None:
@@ -121,6 +166,22 @@ def test_the_crop_is_the_one_that_was_cut(tmp_path: Path) -> None:
         CropFolder.read(tmp_path)
 
 
+def damage_png(path: Path) -> bytes:
+    """With a length that leads into the middle of the next chunk: a SyntaxError of Pillow's."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"IDAT")
+    data[at - 4 : at] = (4).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_a_picture_of_too_many_pixels_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24 * 24 // 3)
+    with pytest.raises(DataError, match=r"0\.png: cannot be read as a picture .*exceeds limit"):
+        load_faces(build_table(tmp_path), CropFolder(tmp_path, None), "train", SOFT, 1)
+
+
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     table, folder = build_table(tmp_path), CropFolder(tmp_path, None)
     with pytest.raises(DataError, match="no picture of part test has a label in aihub7, korean5"):
@@ -130,9 +191,10 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     Image.new("RGB", (30, 24)).save(tmp_path / "당황/1.png")
     with pytest.raises(DataError, match=r"당황/1\.png: is 30x24 px, others are 24x24"):
         load_faces(table, folder, "train", SOFT, 1)
-    (tmp_path / "당황/1.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"당황/1\.png: cannot be read as a picture"):
-        load_faces(table, folder, "train", SOFT, 1)
+    for data in (b"no picture", damage_png(tmp_path / "당황/0.png")):
+        (tmp_path / "당황/1.png").write_bytes(data)
+        with pytest.raises(DataError, match=r"당황/1\.png: cannot be read as a picture"):
+            load_faces(table, folder, "train", SOFT, 1)
     Image.new("RGB", (30, 24)).save(tmp_path / "기쁨/0.png")
     with pytest.raises(DataError, match=r"기쁨/0\.png: is no square; cut faces out by"):
         load_faces(table, folder, "train", SOFT, 1)
@@ -153,12 +215,12 @@ def test_flags_name_one_kind_of_data(tmp_path: Path) -> None:
     DataFlags(None, None, path, path, None).check()
 
 
-def learn(bundle: Bundle, folder: Path, trained_on: str | None) -> Bundle:
+def learn(bundle: Bundle, folder: Path, trained_on: str | None, **training: object) -> Bundle:
     """The bundle, as if it had been trained on that."""
     shutil.copytree(bundle.folder, folder, dirs_exist_ok=True)
     config = folder / "config.json"
     settings = json.loads(config.read_text(encoding="utf-8"))
-    settings["kfer"]["training"]["trained_on"] = trained_on
+    settings["kfer"]["training"] |= {"trained_on": trained_on, **training}
     config.write_text(json.dumps(settings), encoding="utf-8")
     return load_bundle(folder)
 
@@ -188,6 +250,13 @@ def test_identical_pictures_in_two_parts_are_refused_and_people_are_told_of(
     trained = learn(bundle, tmp_path / "three", others.hash_training())
     assert others.list_trained_persons(trained) == {"train"}
     assert others.load(SOFT, 1, "train")[0].persons == ["", *["train"] * 13]
+    # What a teacher has learned counts too.
+    for parent, persons in ((trained, {"train"}), (learner, None)):
+        student = learn(
+            bundle, tmp_path / f"of {parent.name}", others.hash_training(),
+            origin=describe_origin([parent], None),
+        )  # fmt: skip
+        assert others.list_trained_persons(student) == persons
     table.loc[[0, 2], "pixels"] = "same"
     write_manifest(table, manifest)
     with pytest.raises(DataError, match="1 values of pixels stand in several of part"):

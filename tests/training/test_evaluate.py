@@ -23,6 +23,7 @@ from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
 from training.export import compute_logits
 from training.intervals import estimate_accuracy
+from training.sources.fer2013 import FER2013
 
 ANGER, DISGUST, FEAR, HAPPINESS = range(4)
 # Seven of ten are right; disgust is never answered, fear twice in its place.
@@ -172,14 +173,20 @@ def test_elsewhere_calibration_is_that_of_the_bundles_own_temperature(
     assert not figures.cross_fitted
 
 
-def test_temperatures_were_fitted_on_validation_of_the_very_data_that_was_learned(
-    bundle: Bundle,
+def test_temperatures_of_fer2013s_bundles_were_fitted_on_public_test(
+    bundle: Bundle, tmp_path: Path
 ) -> None:
     faces = build_faces(1)
+    (tmp_path / CONFIG).write_text(json.dumps({"kfer": {"training": {"data": FER2013}}}))
+    fer2013 = replace(bundle, folder=tmp_path)
+    public_test = replace(faces, source=FER2013)
+    assert is_fitted_on(fer2013, public_test, "validation")
+    assert not is_fitted_on(fer2013, public_test, "test")
+    assert not is_fitted_on(fer2013, faces, "validation")
+    # Two manifests may be called alike: only their pixels tell.
     others = replace(faces, pixels=255 - faces.pixels)
-    assert is_fitted_on(bundle, others, "validation")  # by the name of the data
-    assert not is_fitted_on(bundle, others, "test")
-    assert not is_fitted_on(bundle, replace(others, source="other faces"), "validation")
+    assert not is_fitted_on(bundle, others, "validation")
+    assert is_fitted_on(bundle, build_faces(5, seed=1), "test")
 
 
 def test_faces_that_temperatures_were_fitted_on_are_known_by_their_pixels(

@@ -1,5 +1,6 @@
 """A small FER2013 in the Kaggle layout, whole and with every fault that a folder can have."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -230,7 +231,16 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
         read_fer2013(tmp_path / "nowhere", tmp_path / "votes.csv", None)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
+def build_damaged_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (48, 48)).save(file, "PNG")
+    length = file.getvalue().index(b"IDAT") - 4
+    return file.getvalue()[:length] + b"\0\0\0\4" + file.getvalue()[length + 4 :]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not a picture", b"\xff\xd8\xff\xe0\x00\x10JFIF", build_damaged_png()]
+)
 def test_a_picture_that_cannot_be_read_is_named(data: bytes, layout: Layout) -> None:
     file = layout.get("train", "fear", 1)
     (layout.data / file).write_bytes(data)

@@ -249,7 +249,8 @@ def test_what_is_saved_beside_the_weights(tmp_path: Path) -> None:
     ]
     settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert settings == json.loads(CONFIG.to_json())
-    assert load(tmp_path / "best.pt").keys() == {"config", "data", "epoch", "model", "origin"}
+    beginning = {"config", "data", "origin", "learned"}
+    assert load(tmp_path / "best.pt").keys() == {*beginning, "epoch", "model"}
     assert load(tmp_path / "best.pt")["config"] == settings
     with (tmp_path / "epochs.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

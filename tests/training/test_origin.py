@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from kfer.bundle import CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
 from tests.training.synthetic import PLAIN, build_faces
@@ -26,11 +27,19 @@ LEARNING = replace(PLAIN, epochs=1, warmup_epochs=0, distillation=0.5)
 @pytest.fixture
 def pretrained(bundle: Bundle, tmp_path: Path) -> Bundle:
     """The small bundle, as if it had begun with timm's weights."""
-    folder = tmp_path / "pretrained"
+    settings = read_training(bundle)["settings"] | {"architecture": NAME, "pretrained": True}
+    return note(bundle, tmp_path / "pretrained", settings=settings)
+
+
+def note(bundle: Bundle, folder: Path, **training: object) -> Bundle:
+    """A copy of other weights, with other notes of its training."""
     shutil.copytree(bundle.folder, folder)
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    config["kfer"]["training"]["settings"] |= {"architecture": NAME, "pretrained": True}
+    config["kfer"]["training"] |= training
     (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    weights = load_file(folder / WEIGHTS)
+    weights["fc.bias"] += len(str(folder))
+    save_file(weights, folder / WEIGHTS)
     return load_bundle(folder)
 
 
@@ -67,11 +76,39 @@ def test_pretrained_weights_are_told_of_over_generations(
         assert f"began with timm's pretrained weights\n`{NAME}`" in card.replace(
             "weights `", "weights\n`"
         )
-    assert find_ancestors(read_training(mean)) == dict.fromkeys(
-        ("pretrained", "small", "bundle"), "patterns in noise"
+    found = find_ancestors(read_training(mean))
+    assert [found[hash_file(each.folder / WEIGHTS)] for each in (pretrained, bundle, student)] == [
+        {"name": name, "data": "patterns in noise", "excluded": None, "trained_on": None}
+        for name in ("pretrained", "small", "bundle")
+    ]
+    assert len(found) == 3
+    told = "or learned from them: {}.\nThey learned from patterns in noise."
+    names = f"`{pretrained.identity}`, `{bundle.identity}`"
+    assert told.format(names) in build_card(student, EVALUATED, TODAY, COMMAND)
+
+
+def test_all_generations_are_named_though_they_are_called_alike(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    first = note(bundle, tmp_path / "1" / "model", data="faces one", trained_on="1")
+    second = note(
+        bundle, tmp_path / "second" / "model", data="faces two", trained_on="2",
+        origin=describe_origin([first], None),
+    )  # fmt: skip
+    third = note(
+        bundle, tmp_path / "the third" / "model", data="faces three",
+        averaged=[{"origin": describe_origin([], second)}],
+    )  # fmt: skip
+    found = find_ancestors(read_training(third))
+    assert {key[:12]: each["data"] for key, each in found.items()} == {
+        first.revision: "faces one",
+        second.revision: "faces two",
+    }
+    assert [each["trained_on"] for each in found.values()] == ["1", "2"]
+    card = build_card(third, EVALUATED, TODAY, COMMAND)
+    assert (
+        f"`{first.identity}`, `{second.identity}`.\nThey learned from faces one; faces two." in card
     )
-    told = "or learned from them: `pretrained`, `small`.\nThey learned from patterns in noise."
-    assert told in build_card(student, EVALUATED, TODAY, COMMAND)
 
 
 def test_a_card_says_when_there_is_nothing_else_behind_it(bundle: Bundle) -> None:

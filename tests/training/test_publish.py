@@ -59,6 +59,17 @@ def test_the_fresh_folder_has_the_licence_and_the_terms(small: Bundle, tmp_path:
     assert (small.folder / CARD).read_text("utf-8").startswith("---\nlicense: mit\n")
 
 
+def test_terms_are_added_where_the_card_has_some(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+    before = (model / CARD).read_text("utf-8")
+    ready(load_bundle(model), tmp_path, terms="For research only.\n")
+    card = (tmp_path / "fresh" / CARD).read_text("utf-8")
+    assert "## Data and its terms\n" in card.partition("\n\nFor research only.\n\n## Limits\n")[0]
+    assert before.count("\n## ") == card.count("\n## ")
+    ready(load_bundle(model), tmp_path, terms="")
+    assert "For research only" not in (tmp_path / "fresh" / CARD).read_text("utf-8")
+
+
 def test_what_is_not_ready_is_refused(small: Bundle, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--license WTFPL: unknown; choose one of mit, apache"):
         ready(small, tmp_path, license="WTFPL")

@@ -104,6 +104,18 @@ def test_every_system_names_what_to_compare_with(name: str) -> None:
     assert "{" not in "".join(about.steps)
 
 
+@pytest.mark.parametrize(
+    ("name", "mirror"),
+    [
+        *((name, False) for name in NETWORKS if name.startswith(("aihub", "facereview"))),
+        *((name, False) for name in NETWORKS if name.startswith(("korean35k", "six"))),
+        *((name, True) for name in NETWORKS if name.startswith(("fer-", "transfer", "kfer"))),
+    ],
+)
+def test_pictures_are_mirrored_only_where_a_system_does_so(name: str, mirror: bool) -> None:
+    assert load_recipe(name).mirror == mirror
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str], Path]:
     def write_recipe(name: str, text: str) -> Path:

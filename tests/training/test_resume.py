@@ -249,6 +249,9 @@ def test_a_run_does_not_go_on_with_other_pictures_or_other_teachers(tmp_path: Pa
         loop.train(
             config, data[0], build_faces(2, seed=3), tmp_path, CPU, lambda _: None, origin=origin
         )
+    go_on(data[0], {"teachers": [{"name": "renamed", "weights_sha256": "0" * 64}], "start": None})
+    with pytest.raises(CheckpointError, match="other --teacher or --start bundles; name"):
+        go_on(data[0], {**origin, "start": {"name": "one", "weights_sha256": "1" * 64}})
     go_on(data[0], origin)
     assert (tmp_path / "last.pt").read_bytes() == kept
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from kfer.faces import CropSpec
 from training.errors import DataError
-from training.files import read_csv
+from training.files import UNREADABLE, read_csv
 from training.manifest import TRAIN, TWIN, VALIDATION, VOTE
 from training.votes import FERPLUS_COLUMNS, NO_EMOTION_COLUMNS
 
@@ -29,6 +29,7 @@ FOLDERS = {
 # FER2013's pictures are all that is known of its crop. MTCNN's box on 350 of them, enlarged, has a
 # median height of 50.5 of their 48 px and sits at their centre: hence the negative margin.
 CROP = CropSpec(margin=-0.05, size=48, grey=True, align=True)
+FER2013 = "FER2013 training part with FER+ votes"  # as bundles call it that learned from it
 FINAL_TEST = "PrivateTest_"  # how its files' names begin
 PARTS = {"train": TRAIN, "test": VALIDATION}
 VOTE_COLUMNS = [*FERPLUS_COLUMNS, *NO_EMOTION_COLUMNS]
@@ -92,7 +93,7 @@ def _read_pixels(file: Path) -> np.ndarray:
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{file}: cannot be read as a picture ({error}).") from None
     if pixels.shape != (48, 48):
         height, width = pixels.shape
