@@ -73,7 +73,9 @@ def build_recognizer(model: str | None) -> tuple[Recognizer, KferError | None]:
     if model is None:
         return Recognizer([bundled]), None
     try:
-        return Recognizer([locate_bundle(model), bundled]), None
+        recognizer = Recognizer([locate_bundle(model), bundled])
+        recognizer.warm_up()  # damaged weights show only now
+        return recognizer, None
     except KferError as error:
         return Recognizer([bundled]), error
 

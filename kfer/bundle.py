@@ -23,7 +23,7 @@ from kfer.surrogate import Surrogate, load_surrogate
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 EXPLANATION = "action_units.json"
 PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Bundle:
     """A checked bundle. The first head is the default one; ``name`` and ``revision`` identify it.
 
     ``revision`` is the Hub's commit, or the first 12 hexadecimal digits of the weights' sha256.
-    ``unsure_below`` is the top probability under which a reading is called "not sure", or None.
+    ``unsure_below`` is the probability under which an answer is called "not sure", or None.
     """
 
     folder: Path

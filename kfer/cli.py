@@ -64,8 +64,8 @@ def predict(
         DetectorName, typer.Option(help="'none' reads each photo as one face.")
     ] = DetectorName.mtcnn,
     detector_weights: Annotated[
-        Path | None, typer.Option(help="Weights file for --detector yolo.")
-    ] = None,
+        Path, typer.Option(help="Weights file for --detector yolo.")
+    ] = Path("yolo-face.pt"),
     taxonomy: Annotated[
         TaxonomyName | None,
         typer.Option(help="Show other labels than the model's own; approximate."),
@@ -91,7 +91,7 @@ def _read_photos(
     photos: list[Path],
     model: str | None,
     detector: DetectorName,
-    weights: Path | None,
+    weights: Path,
     taxonomy: TaxonomyName | None,
 ) -> Iterator[dict[str, Any]]:
     from kfer.recognizer import Recognizer, locate_bundle
@@ -163,8 +163,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             escape(row["file"]),
             str(row["face"]),
             " ".join(f"{row[key]:.0f}" for key in "xywh"),
-            f"{row['label']} {row['label_en']}",
-            f"{row[row['label']] * 100:.0f}",
+            f"{row['label']} {row['label_en']}{'?' * bool(row['unsure'])}",
+            f"{'≈' * row['approximate']}{row[row['label']] * 100:.0f}",
             escape(row["note"] or ""),
         )
     # Wide enough for file names when the output goes into a file or a pipe.

@@ -4,6 +4,7 @@ Three detectors behind one Protocol. Each brings its own heavy library, imported
 """
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ class CropSpec:
 
 
 class Detector(Protocol):
-    """Anything that finds faces in an RGB image, best score first."""
+    """Anything that finds faces in an RGB image, best score first. Safe to call from threads."""
 
     def detect(self, image: Image.Image) -> list[Face]: ...
 
@@ -99,15 +100,17 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(
             str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml")  # type: ignore[attr-defined]
         )
+        self._busy = threading.Lock()  # the cascade keeps the picture that it is at
 
     def detect(self, image: Image.Image) -> list[Face]:
-        boxes, _, weights = self._cascade.detectMultiScale3(
-            np.asarray(image.convert("L")),
-            scaleFactor=1.1,
-            minNeighbors=5,
-            minSize=(MIN_FACE, MIN_FACE),
-            outputRejectLevels=True,
-        )
+        with self._busy:
+            boxes, _, weights = self._cascade.detectMultiScale3(
+                np.asarray(image.convert("L")),
+                scaleFactor=1.1,
+                minNeighbors=5,
+                minSize=(MIN_FACE, MIN_FACE),
+                outputRejectLevels=True,
+            )
         faces = [
             # The cascade's last stage weight is open-ended; this brings it between 0 and 1.
             Face(tuple(float(value) for value in box), weight / (1 + weight))  # type: ignore[arg-type]
@@ -134,9 +137,11 @@ class YoloDetector:
                 "installed: pip install -r requirements-yolo.txt; or choose mtcnn or haar."
             ) from None
         self._yolo = YOLO(str(weights), task="pose")
+        self._busy = threading.Lock()  # its predictor keeps the batch that it is at
 
     def detect(self, image: Image.Image) -> list[Face]:
-        found = self._yolo.predict(image, verbose=False, save=False)[0].cpu().numpy()
+        with self._busy:
+            found = self._yolo.predict(image, verbose=False, save=False)[0].cpu().numpy()
         marks = found.keypoints.xy if found.keypoints is not None else [None] * len(found.boxes)
         return [
             Face(
@@ -153,6 +158,7 @@ class YoloDetector:
 
 
 DETECTORS = ("mtcnn", "haar", "yolo", "none")
+BUILT_IN = ("mtcnn", "haar", "none")  # YOLO-face needs weights that the host brings
 
 
 def build_detector(name: str, weights: Path | None = None) -> Detector | None:

@@ -11,16 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kfer.bundle import CARD, CONFIG, EXPLANATION, PICKLES, WEIGHTS
 from kfer.errors import BundleError, HubError
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "kfer-default"
 HUB_PREFIX = "hf-hub:"
 
-_CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
-_NEEDED = (_CONFIG, _WEIGHTS)
-_WANTED = (*_NEEDED, "README.md", "action_units.json")
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_NEEDED = (CONFIG, WEIGHTS)
+_WANTED = (*_NEEDED, CARD, EXPLANATION)
 
 _PROBE_SECONDS = 10.0
 _TRY_LATER = frozenset({408, 429})
@@ -79,9 +77,9 @@ def locate_model(reference: str | None, cache_dir: Path | None = None) -> ModelS
 
 
 def _locate_bundled() -> ModelSource:
-    if not (BUNDLED / _CONFIG).is_file():
+    if not (BUNDLED / CONFIG).is_file():
         raise BundleError(
-            f"The bundled model is missing: there is no models/{BUNDLED.name}/{_CONFIG}. "
+            f"The bundled model is missing: there is no models/{BUNDLED.name}/{CONFIG}. "
             f"Next: install KFER again with its models folder, or name another model."
         )
     return ModelSource(folder=BUNDLED, name=BUNDLED.name, revision=None)
@@ -90,13 +88,13 @@ def _locate_bundled() -> ModelSource:
 def _locate_folder(reference: str) -> ModelSource:
     shown = _show(reference)
     allowed = (
-        f"Allowed: a folder with {_CONFIG} and {_WEIGHTS}, or {HUB_PREFIX}owner/name[@revision]."
+        f"Allowed: a folder with {CONFIG} and {WEIGHTS}, or {HUB_PREFIX}owner/name[@revision]."
     )
     advice = f"{allowed} Next: check the path, or leave out --model (KFER_MODEL)."
     try:
         folder = Path(reference).resolve()
         exists, is_folder = folder.exists(), folder.is_dir()
-        has_config = (folder / _CONFIG).is_file()
+        has_config = (folder / CONFIG).is_file()
     except (OSError, ValueError, RuntimeError) as error:
         # Too long a name, no permission, a NUL character, a loop of links.
         raise BundleError(f"The model folder {shown} cannot be read. {advice}") from error
@@ -105,7 +103,7 @@ def _locate_folder(reference: str) -> ModelSource:
     if not is_folder:
         raise BundleError(f"{shown} is a file, not a model folder. {advice}")
     if not has_config:
-        raise BundleError(f"The folder {shown} is no model bundle: it has no {_CONFIG}. {advice}")
+        raise BundleError(f"The folder {shown} is no model bundle: it has no {CONFIG}. {advice}")
     return ModelSource(folder=folder, name=folder.name, revision=None)
 
 
@@ -234,12 +232,12 @@ def _check_file_names(wanted: _HubReference, names: Iterable[str]) -> None:
     if not missing:
         return
     where = f"{wanted.repository!r} at {_show(wanted.revision)}"
-    pickles = [name for name in found if name.endswith(_PICKLES)]
-    if missing == [_WEIGHTS] and pickles:
+    pickles = [name for name in found if name.endswith(PICKLES)]
+    if missing == [WEIGHTS] and pickles:
         raise HubError(
             f"The Hub repository {where} has its weights only as a pickle ({_list(pickles)}), "
             f"which is refused: loading a pickle can run any program hidden in it. Allowed: "
-            f"{_WEIGHTS}. Next: ask its author for {_WEIGHTS}, choose another model, {_ELSE}."
+            f"{WEIGHTS}. Next: ask its author for {WEIGHTS}, choose another model, {_ELSE}."
         )
     raise HubError(
         f"The Hub repository {where} is no model bundle: it has no {' and no '.join(missing)}. "

@@ -25,6 +25,7 @@ PLAIN_TIFF = 42
 MAX_TAGS = 65535  # that a plain TIFF can have
 FORMATS = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
+_TURNED_BY_BROWSERS = ("JPEG", "MPO", "PNG")  # MPO: a JPEG with further pictures behind it
 # What brings a picture of each EXIF orientation upright; from 5 on, width and height change places.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,12 +56,14 @@ class Photo:
     """An upright photo.
 
     ``image`` is RGB with a long side of at most WORKING_SIDE; ``width`` and ``height`` are those of
-    the upright original, in whose pixels every box is given.
+    the upright original, in whose pixels every box is given. ``turned`` when not every browser
+    would have turned the file upright.
     """
 
     image: Image.Image
     width: int
     height: int
+    turned: bool = False
 
     @property
     def scale(self) -> float:
@@ -127,7 +130,8 @@ def _decode(image: Image.Image) -> Photo:
     orientation = _find_orientation(image)
     upright = image if orientation == 1 else image.transpose(_TURNS[orientation])
     width, height = original[::-1] if orientation >= 5 else original
-    return Photo(_to_rgb(upright), width, height)
+    turned = orientation != 1 and image.format not in _TURNED_BY_BROWSERS
+    return Photo(_to_rgb(upright), width, height, turned)
 
 
 def _check_tiles(image: TiffImageFile) -> None:

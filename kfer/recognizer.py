@@ -8,8 +8,8 @@ from PIL import Image
 
 from kfer.bundle import Bundle, load_bundle
 from kfer.classifier import Classifier
-from kfer.errors import BundleError
-from kfer.faces import Detector, build_detector
+from kfer.errors import BundleError, DetectorError
+from kfer.faces import BUILT_IN, DETECTORS, Detector, build_detector
 from kfer.hub import locate_model
 from kfer.labels import Taxonomy, get_taxonomy
 from kfer.photos import Photo
@@ -26,9 +26,10 @@ class Recognizer:
     """Reads photos with any of the offered models. Safe to call from several threads."""
 
     def __init__(self, bundles: Sequence[Bundle], detector_weights: Path | None = None) -> None:
-        """The first bundle is the default. ``detector_weights`` is for the YOLO detector."""
+        """The first bundle is the default. Only with ``detector_weights`` is yolo offered."""
         self.bundles = {bundle.identity: bundle for bundle in bundles}
         self._detector_weights = detector_weights
+        self._offered_detectors = DETECTORS if detector_weights else BUILT_IN
         self._classifiers: dict[str, Classifier] = {}
         self._detectors: dict[str, Detector | None] = {}
         self._building = threading.Lock()
@@ -42,7 +43,11 @@ class Recognizer:
             if model in (bundle.identity, bundle.name):
                 return bundle
         offered = ", ".join(bundle.name for bundle in bundles)
-        raise BundleError(f"The model {model!r} is not offered here; choose one of {offered}.")
+        raise BundleError(
+            f"The model {model!r} is not offered here; choose one of {offered}. In the page: "
+            "reload it.",
+            "이 모델은 더 이상 없어요. 페이지를 새로고침해 주세요.",
+        )
 
     def analyze(
         self,
@@ -87,6 +92,11 @@ class Recognizer:
             return self._classifiers[bundle.identity]
 
     def _detector(self, name: str) -> Detector | None:
+        if name not in self._offered_detectors:
+            offered = ", ".join(self._offered_detectors)
+            raise DetectorError(
+                f"The detector {name!r} is not offered here; choose one of {offered}."
+            )
         with self._building:
             if name not in self._detectors:
                 self._detectors[name] = build_detector(name, self._detector_weights)

@@ -46,15 +46,16 @@ def draw_analysis(analysis: Analysis) -> Image.Image:
     picture = analysis.photo.image.copy()
     draw = ImageDraw.Draw(picture)
     for number, reading in enumerate(analysis.readings, start=1):
-        _draw_reading(draw, picture.size, number, reading, 1 / analysis.photo.scale)
+        text = _write_tag(number, reading, analysis.approximate)
+        _draw_reading(draw, picture.size, reading, text, 1 / analysis.photo.scale)
     return picture
 
 
 def _draw_reading(
     draw: ImageDraw.ImageDraw,
     size: tuple[int, int],
-    number: int,
     reading: FaceReading,
+    text: str,
     scale: float,
 ) -> None:
     x, y, w, h = (value * scale for value in reading.face.box)
@@ -68,7 +69,6 @@ def _draw_reading(
     )
     draw.rectangle((x, y, right_edge, lower_edge), outline=color, width=line)
     font = _load_font(_choose_text_size(max(w, h), size))
-    text = f"{number} {_name(reading)} {reading.prediction.confidence:.0%}"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 2 * line, bottom - top + 2 * line
     # Above the box where there is room, else inside its upper edge; never outside the picture.
@@ -97,16 +97,20 @@ def _load_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.truetype(font[0], size, index=font[1])
 
 
-def _name(reading: FaceReading) -> str:
+def _write_tag(number: int, reading: FaceReading, approximate: bool) -> str:
+    """``1 기쁨? ≈51%``: not sure, and of a label set that is not the model's own."""
     prediction = reading.prediction
-    if find_korean_font() is None:
-        return prediction.taxonomy.to_english(prediction.label)
-    return prediction.label
+    name, about = prediction.label, "≈"
+    if find_korean_font() is None:  # Pillow's own font knows neither
+        name, about = prediction.taxonomy.to_english(name), "~"
+    doubt, sign = "?" * bool(reading.unsure), about * approximate
+    return f"{number} {name}{doubt} {sign}{prediction.confidence:.0%}"
 
 
 def build_rows(described: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A flat row per face of what ``pipeline.describe`` gives, or one row for an error."""
-    shared = {key: described.get(key) for key in ("file", "width", "height", "model", "taxonomy")}
+    keys = ("file", "width", "height", "model", "taxonomy", "approximate")
+    shared = {key: described.get(key) for key in keys}
     if "error" in described:
         return [{**shared, "error": described["error"]}]
     return [
@@ -117,6 +121,7 @@ def build_rows(described: Mapping[str, Any]) -> list[dict[str, Any]]:
             "detection_score": face["detection_score"],
             "label": face["label"],
             "label_en": face["label_en"],
+            "unsure": face["unsure"],
             **face["probs"],
             "note": described["note"],
         }

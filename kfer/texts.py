@@ -55,9 +55,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "taxonomy": ("감정 분류", "Labels"),
     "taxonomy_ferplus8": ("8가지 · 평가자 투표", "8 · as raters vote (FER+)"),
     "taxonomy_fer7": ("7가지 · FER2013", "7 · FER2013"),
-    "taxonomy_korean5": ("한국 5가지 · 어림", "Korean 5 · approximate"),
-    "taxonomy_aihub7": ("한국 7가지(AI Hub) · 어림", "Korean 7 (AI Hub) · approximate"),
-    "taxonomy_openface6": ("6가지(공포 없음) · 어림", "6, without fear · approximate"),
+    "taxonomy_korean5": ("한국 5가지", "Korean 5"),
+    "taxonomy_aihub7": ("한국 7가지(AI Hub)", "Korean 7 (AI Hub)"),
+    "taxonomy_openface6": ("6가지(공포 없음)", "6, without fear"),
+    "taxonomy_approximate": ("어림", "approximate"),
     "units_title": ("얼굴 움직임과 모델의 답", "Face movements and answers"),
     "units_scope": (
         "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. {faces} "

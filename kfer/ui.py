@@ -17,9 +17,10 @@ from gradio.utils import get_upload_folder
 from kfer import __version__
 from kfer.bundle import CARD, Bundle
 from kfer.errors import KferError, PhotoError
+from kfer.faces import BUILT_IN
 from kfer.labels import COLORS, TAXONOMIES, get_taxonomy, list_targets
 from kfer.photos import open_photo
-from kfer.pipeline import describe
+from kfer.pipeline import NO_FACE, describe
 from kfer.recognizer import Recognizer
 from kfer.render import draw_analysis
 from kfer.surrogate import Surrogate
@@ -29,8 +30,6 @@ from kfer.web import AT_ONCE, MAX_BYTES, build_size_error, encode_jpeg
 STATIC = Path(__file__).parent / "static"
 CSS = STATIC / "kfer.css"
 EXAMPLES = ("group", "happiness", "fluster", "anger", "sadness")
-# YOLO-face is for the command line: it needs a weights file that the host brings.
-PAGE_DETECTORS = ("mtcnn", "haar", "none")
 
 _log = logging.getLogger(__name__)
 
@@ -149,6 +148,7 @@ def _build_config(recognizer: Recognizer) -> dict[str, Any]:
         "actionUnits": ACTION_UNITS,
         "models": [_describe_model(bundle) for bundle in recognizer.bundles.values()],
         "maxBytes": MAX_BYTES,
+        "noFace": NO_FACE,
     }
 
 
@@ -188,7 +188,7 @@ def _render_tab(recognizer: Recognizer, missing: KferError | None) -> str:
         ),
         "detectors": "".join(
             f'<option value="{name}" {_both(TEXTS[f"detector_{name}"])}></option>'
-            for name in PAGE_DETECTORS
+            for name in BUILT_IN
         ),
     }
     for key, value in replacements.items():

@@ -93,9 +93,13 @@ def test_a_configured_model_stands_before_the_bundled_one(tiny_bundle: Path) -> 
             lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"),
             r"only pickled weights \(model.bin\)",
         ),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"damaged"),
+            "the network cannot be built",
+        ),
         (shutil.rmtree, "There is no model folder"),
     ],
-    ids=["missing config", "foreign config", "broken config", "pickle", "no folder"],
+    ids=["missing config", "foreign config", "broken config", "pickle", "damaged", "no folder"],
 )
 def test_a_model_that_cannot_be_had_leaves_the_bundled_one_and_a_notice(
     break_it: Any, message: str, tiny_bundle: Path, tmp_path: Path

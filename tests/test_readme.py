@@ -68,9 +68,10 @@ def test_readme_names_every_setting_that_the_app_reads() -> None:
 def test_the_guide_to_readings_documents_every_field_and_label() -> None:
     guide = (ROOT / "docs" / "readings.md").read_text(encoding="utf-8")
     taxonomy = TAXONOMIES["fer7"]
-    reading = FaceReading(Face((0, 0, 9, 9), 0.9), Prediction(taxonomy, (1, 0, 0, 0, 0, 0, 0)))
+    prediction = Prediction(taxonomy, (1, 0, 0, 0, 0, 0, 0))
+    reading = FaceReading(Face((0, 0, 9, 9), 0.9), prediction, unsure=False)
     photo = Photo(Image.new("RGB", (9, 9)), 9, 9)
-    described = describe(Analysis(photo, "m@1", taxonomy, (reading,), whole=False), "photo.jpg")
+    described = describe(Analysis(photo, "m@1", taxonomy, False, (reading,), None), "photo.jpg")
     (row,) = build_rows(described)
     for field in {*described, *described["faces"][0], *row} - set(taxonomy.labels) - {"face"}:
         assert f"`{field}`" in guide

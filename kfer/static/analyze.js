@@ -11,13 +11,7 @@
   const SMOOTHING = 0.5; // share of the newest frame in what is shown live
 
   const percent = (share) => `${Math.round(share * 100)} %`;
-
-  function make(tag, className, parent) {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (parent) parent.append(element);
-    return element;
-  }
+  const message = ([ko, en]) => ({ ko, en });
 
   function overlap(a, b) {
     const w = Math.min(a[0] + a[2], b[0] + b[2]) - Math.max(a[0], b[0]);
@@ -27,7 +21,7 @@
   }
 
   function save(blob, name) {
-    const link = make("a");
+    const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = name;
     link.click();
@@ -35,6 +29,7 @@
   }
 
   window.kferMountAnalyze = (root, config) => {
+    const { make } = window.kfer;
     const find = (selector) => root.querySelector(selector);
     const texts = config.texts;
     const say = (element, key) => window.kfer.say(element, texts[key][0], texts[key][1]);
@@ -64,8 +59,6 @@
       return `kfer/${route}?${query}`;
     }
 
-    const unreachable = { ko: texts.error_network[0], en: texts.error_network[1] };
-
     // ``kind``: json or blob. A body that breaks off counts as a server out of reach.
     async function read(request, kind) {
       let refused = null;
@@ -74,7 +67,7 @@
         if (response.ok) return await response[kind]();
         refused = await response.json();
       } catch { /* below */ }
-      throw refused?.error ?? unreachable;
+      throw refused?.error ?? message(texts.error_network);
     }
 
     function ask(route, kind, blob, name = "") {
@@ -91,18 +84,23 @@
       root.firstElementChild?.setAttribute("aria-busy", String(Boolean(key)));
     }
 
-    function showError(message) {
+    function showError(reason) {
       const error = find(".kfer-error");
-      error.hidden = !message;
-      if (message) window.kfer.say(error, message.ko, message.en);
+      error.hidden = !reason;
+      if (reason) window.kfer.say(error, reason.ko, reason.en);
     }
 
     function showMode(next) {
       mode = next;
       const off = mode === "photo";
-      for (const action of ["choose", "camera", "live"]) find(`[data-action=${action}]`).hidden = !off;
-      find("[data-action=snap]").hidden = mode !== "camera";
-      find("[data-action=stop]").hidden = off;
+      const buttons = { choose: off, camera: off, live: off, snap: mode === "camera", stop: !off };
+      const pressed = find("[data-action]:focus");
+      const first = find(`[data-action=${off ? "choose" : "stop"}]`);
+      first.hidden = false;
+      if (pressed && !buttons[pressed.dataset.action]) first.focus(); // the keyboard goes on here
+      for (const [action, offered] of Object.entries(buttons)) {
+        find(`[data-action=${action}]`).hidden = !offered;
+      }
       video.hidden = off;
       photo.hidden = !off;
       find(".kfer-timeline").hidden = mode !== "live";
@@ -134,22 +132,17 @@
 
     const english = (analysis, label) => config.english[analysis.taxonomy][label];
     const model = () => config.models.find((entry) => entry.identity === setting.model.value);
-    const hasNoFace = (analysis) => analysis.note !== null && setting.detector.value !== "none";
+    const hasNoFace = (analysis) => analysis.note === config.noFace;
 
-    function isUnsure(analysis, face) {
-      const limit = model().unsureBelow;
-      return limit !== null && analysis.taxonomy === model().own[0] && face.probs[face.label] < limit;
-    }
-
-    function drawBox(analysis, face, index) {
-      const box = make("button", "kfer-box", boxes);
+    function drawBox(analysis, face, index, live) {
+      // Live ones are drawn anew with every frame: a button would lose the keyboard's focus.
+      const box = make(live ? "span" : "button", "kfer-box", boxes);
       const [x, y, w, h] = face.rect;
       // In shares of the photo; of a face across the border, the part inside.
       const left = Math.max(x / analysis.width, 0);
       const top = Math.max(y / analysis.height, 0);
       const width = Math.min((x + w) / analysis.width, 1) - left;
       const height = Math.min((y + h) / analysis.height, 1) - top;
-      box.type = "button";
       for (const [side, share] of Object.entries({ left, top, width, height })) {
         box.style[side] = `${share * 100}%`;
       }
@@ -161,9 +154,12 @@
       const words = (label) => {
         const room = width * boxes.clientWidth;
         if (room < NUMBER_ONLY) return `${index + 1}`; // the card says the rest
-        return room < NO_SHARE ? `${index + 1} ${label}` : `${index + 1} ${label} ${share}`;
+        const answer = `${index + 1} ${label}${face.unsure ? "?" : ""}`;
+        return room < NO_SHARE ? answer : `${answer} ${share}`;
       };
       window.kfer.say(tag, words(face.label), words(english(analysis, face.label)));
+      if (live) return;
+      box.type = "button";
       box.addEventListener("click", () => highlight(index, true));
     }
 
@@ -177,7 +173,7 @@
       const answer = make("strong", "kfer-card-answer", head);
       window.kfer.say(answer, face.label, english(analysis, face.label));
       make("span", "kfer-card-share", head).textContent = percent(face.probs[face.label]);
-      if (isUnsure(analysis, face)) say(make("span", "kfer-unsure", head), "unsure");
+      if (face.unsure) say(make("span", "kfer-unsure", head), "unsure");
       const list = make("ul", "", card);
       const ranked = Object.entries(face.probs).sort((a, b) => b[1] - a[1]);
       for (const [label, share] of ranked) {
@@ -218,9 +214,8 @@
 
     function drawApproximation(analysis) {
       const line = find(".kfer-approximate");
-      const own = model().own.includes(analysis.taxonomy);
-      line.hidden = own;
-      if (own) return;
+      line.hidden = !analysis.approximate;
+      if (line.hidden) return;
       const missing = model().unreachable[analysis.taxonomy];
       const tail = (at) => missing.length
         ? ` ${texts.unreachable[at]}: ${missing.map((label) => at ? english(analysis, label) : label).join(", ")}.`
@@ -233,7 +228,7 @@
       cards.replaceChildren();
       const nobody = live && hasNoFace(analysis);
       const faces = nobody ? [] : analysis.faces;
-      if (!analysis.note) faces.forEach((face, index) => drawBox(analysis, face, index));
+      if (!analysis.note) faces.forEach((face, index) => drawBox(analysis, face, index, live));
       faces.forEach((face, index) => drawCard(analysis, face, index));
       const note = find(".kfer-note");
       note.hidden = !hasNoFace(analysis);
@@ -277,20 +272,24 @@
     async function readPhoto(blob, name) {
       stopCamera();
       const mine = ++ticket;
-      shown = { blob, name };
+      shown = null;
       showError(null);
       clearReadings();
-      showPhoto(blob);
       if (blob.size > config.maxBytes) {
         showBusy(null);
         closeView();
-        showError({ ko: texts.error_size[0], en: texts.error_size[1] });
+        showError(message(texts.error_size));
         return;
       }
+      shown = { blob, name };
+      showPhoto(blob);
       showBusy("busy");
       try {
         const answer = await ask("analyze", "json", blob, name);
+        // Not every browser turns such a photo as the server does, and the boxes are the server's.
+        const rendering = answer.turned && await ask("preview", "blob", blob);
         if (mine !== ticket) return;
+        if (rendering) showPhoto(rendering);
         Object.assign(shown, answer);
         draw(answer.analysis, false);
       } catch (error) {
@@ -321,17 +320,22 @@
           return;
         }
         stream = opened;
+        opened.getTracks().forEach((track) => track.addEventListener("ended", () => {
+          if (stream === opened) loseCamera(); // unplugged, or forbidden meanwhile
+        }));
         video.srcObject = stream;
         await video.play();
       } catch {
-        if (mine !== ticket) return;
-        stopCamera();
-        closeView();
-        showError({ ko: texts.error_camera[0], en: texts.error_camera[1] });
+        if (mine === ticket) loseCamera();
       } finally {
         if (mine === ticket) showBusy(null);
       }
       if (mine === ticket && mode === "live") runLive();
+    }
+
+    function loseCamera() {
+      actions.stop();
+      showError(message(texts.error_camera));
     }
 
     function stopCamera() {
@@ -393,6 +397,7 @@
               SMOOTHING * face.probs[label] + (1 - SMOOTHING) * (before.probs[label] ?? 0);
           }
           face.label = Object.entries(face.probs).reduce((a, b) => (b[1] > a[1] ? b : a))[0];
+          face.unsure = face.probs[face.label] < (model().unsureBelow ?? 0);
         }
       }
       previous = hasNoFace(analysis) ? null : analysis;
@@ -508,7 +513,10 @@
       for (const name of model().taxonomies) {
         const option = make("option", "", select);
         option.value = name;
-        say(option, `taxonomy_${name}`);
+        const words = (at) => model().own.includes(name)
+          ? texts[`taxonomy_${name}`][at]
+          : `${texts[`taxonomy_${name}`][at]} · ${texts.taxonomy_approximate[at]}`;
+        window.kfer.say(option, words(0), words(1));
       }
       if (model().taxonomies.includes(before)) select.value = before;
     }

@@ -13,6 +13,13 @@
 
   const kfer = window.kfer = { language: choose() };
 
+  kfer.make = (tag, className, parent) => {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    parent?.append(element);
+    return element;
+  };
+
   // Texts of nodes that are made or changed later are set through this, too.
   kfer.say = (element, ko, en) => {
     element.dataset.ko = ko;

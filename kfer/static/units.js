@@ -4,18 +4,12 @@
   const sign = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
   const percent = (share) => `${(share * 100).toFixed(1)}\u00a0%`;
 
-  function make(tag, className, parent) {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    parent.append(element);
-    return element;
-  }
-
   function fill(text, values) {
     return text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
   }
 
   window.kferMountUnits = (root, config) => {
+    const { make } = window.kfer;
     const texts = config.texts;
     const section = root.querySelector(".kfer-units");
     const find = (selector) => section.querySelector(selector);

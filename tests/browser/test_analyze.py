@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import Page, Route, expect
 
 from kfer.labels import TAXONOMIES
@@ -295,6 +295,19 @@ def test_what_is_no_photo_is_said_in_the_pages_language_and_the_page_goes_on(
     expect(error).to_be_hidden()
 
 
+def test_a_file_that_is_too_large_is_not_sent(page: Page, large_file: Path) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    upload(page, large_file)
+    expect(page.locator(".kfer-error")).to_contain_text("파일이 30 MB보다 커요")
+    expect(page.locator(".kfer-view")).to_be_hidden()
+    page.locator("[data-setting=taxonomy]").select_option("fer7")
+    upload(page, GROUP)
+    expect_three_faces(page)
+    posted = [url for url in sent if re.search("/kfer/(analyze|preview)", url)]
+    assert len(posted) == 1
+
+
 def test_a_newer_photo_wins_over_one_that_is_still_being_read(page: Page, large_file: Path) -> None:
     upload(page, GROUP)
     upload(page, large_file)
@@ -317,6 +330,25 @@ def test_a_heic_photo_is_shown_by_the_servers_preview(page: Page) -> None:
     page.wait_for_function("document.querySelector('.kfer-photo').naturalWidth === 1280")
     # Now that the photo has its size, the tags say more than a number.
     expect(page.locator(".kfer-tag").first).to_contain_text(HANGUL)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_a_turned_photo_is_shown_upright(format_: str, page: Page) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    with Image.open(GROUP) as image:
+        held = image.transpose(Image.Transpose.ROTATE_90)
+    upload(page, encode(held, format_, exif=exif.tobytes()))
+    expect_three_faces(page)
+    analysis = json.loads(read_download(page, "json")[1])
+    page.wait_for_function(
+        """([width, height]) => {
+          const photo = document.querySelector(".kfer-photo");
+          return photo.naturalWidth === width && photo.naturalHeight === height;
+        }""",
+        arg=[analysis["width"], analysis["height"]],
+    )
+    assert (analysis["width"], analysis["height"]) == (1280, 470)
 
 
 def test_a_late_preview_does_not_replace_a_newer_photo(page: Page) -> None:

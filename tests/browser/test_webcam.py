@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from kfer.labels import TAXONOMIES
+from kfer.recognizer import locate_bundle
 from tests.browser.conftest import WEBCAM
 from tests.kfer.photo_samples import build_quarters, encode
 from tests.servers import AppServer, run_app
@@ -218,6 +220,64 @@ def test_a_shown_frame_is_young_and_a_second_visitor_is_served_meanwhile(
     assert min(ages) >= SLOW_SECONDS
     assert max(ages) < 2 * SLOW_SECONDS
     assert max(waits) < 2 * SLOW_SECONDS
+
+
+def answer_frames(page: Page, shares: list[float], limit: float) -> None:
+    """A frame each, of one face that is 기쁨 with that share; all later ones wait for ever."""
+    others = [label for label in TAXONOMIES["ferplus8"].labels if label != "기쁨"]
+    frames = iter(shares)
+
+    def answer(route: Route) -> None:
+        share = next(frames, None)
+        if share is None:
+            return
+        rest = dict.fromkeys(others, (1 - share) / len(others))
+        face = {"rect": [200, 100, 200, 200], "label": "기쁨", "unsure": share < limit,
+                "probs": {"기쁨": share, **rest}}  # fmt: skip
+        analysis = {"width": 640, "height": 480, "model": "any", "taxonomy": "ferplus8",
+                    "approximate": False, "faces": [face], "note": None}  # fmt: skip
+        route.fulfill(json={"analysis": analysis, "csv": "", "turned": False})
+
+    page.route("**/kfer/analyze*", answer)
+
+
+@pytest.mark.parametrize(
+    ("steps", "unsure"), [((0.1, -0.06), False), ((-0.1, 0.06), True)], ids=["sure", "unsure"]
+)
+def test_live_answers_are_unsure_by_the_share_that_is_shown(
+    steps: tuple[float, float], unsure: bool, page: Page
+) -> None:
+    """The mean of two frames: the newer one alone would be judged the other way."""
+    limit = locate_bundle(None).unsure_below
+    assert limit is not None
+    answer_frames(page, [limit + step for step in steps], limit)
+    start(page, "live")
+    wait_for_frames(page, 2)
+    expect(page.locator(".kfer-unsure")).to_have_count(int(unsure))
+    expect(page.locator(".kfer-tag")).to_have_text(
+        re.compile(r"^1 기쁨\? \d+ %$" if unsure else r"^1 기쁨 \d+ %$")
+    )
+    # A button would lose the keyboard's focus with every frame.
+    assert page.locator(".kfer-box").evaluate("(box) => box.tagName") == "SPAN"
+
+
+@pytest.mark.parametrize("action", ["camera", "live"])
+def test_the_keyboard_goes_on_where_a_button_was(action: str, page: Page) -> None:
+    page.locator(f"[data-action={action}]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-action=stop]")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-action=choose]")).to_be_focused()
+
+
+def test_a_camera_that_goes_away_is_said(watched: Page) -> None:
+    start(watched, "live")
+    wait_for_frames(watched, 1)
+    watched.evaluate("window.tracks[0].dispatchEvent(new Event('ended'))")
+    expect(watched.locator(".kfer-error")).to_contain_text("카메라를 쓸 수 없어요")
+    expect(watched.locator(".kfer-empty")).to_be_visible()
+    expect(watched.locator("[data-action=choose]")).to_be_visible()
+    assert list_tracks(watched) == ["ended"]
 
 
 @pytest.mark.parametrize("action", ["camera", "live"])

@@ -8,7 +8,7 @@ from kfer.bundle import Bundle
 from kfer.faces import Face
 from kfer.labels import get_taxonomy
 from kfer.photos import Photo
-from kfer.pipeline import Analysis, FaceReading
+from kfer.pipeline import NO_FACE, Analysis, FaceReading
 from kfer.predictions import Prediction
 from kfer.recognizer import Recognizer
 from tests.kfer.fakes import CROP, HEADS
@@ -32,7 +32,8 @@ def build_reading(
     taxonomy = get_taxonomy("ferplus8")
     rest = (1 - confidence) / (len(taxonomy.labels) - 1)
     probabilities = tuple(confidence if name == label else rest for name in taxonomy.labels)
-    return FaceReading(Face(box, 0.99), Prediction(taxonomy, probabilities))
+    unsure = confidence < (FAKE_BUNDLE.unsure_below or 0)
+    return FaceReading(Face(box, 0.99), Prediction(taxonomy, probabilities), unsure)
 
 
 class FakeRecognizer(Recognizer):
@@ -67,6 +68,7 @@ class FakeRecognizer(Recognizer):
             photo=photo,
             model=FAKE_BUNDLE.identity,
             taxonomy=get_taxonomy("ferplus8"),
+            approximate=False,
             readings=self.readings or whole,
-            whole=not self.readings,
+            note=None if self.readings else NO_FACE,
         )

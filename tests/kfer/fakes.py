@@ -38,9 +38,9 @@ class FakeDetector:
         return self.faces
 
 
-def build_tiny_bundle(folder: Path) -> Path:
-    """timm's smallest ResNet with random weights, fer7 and ferplus8 heads; ferplus8 by default."""
-    model_args = {"in_chans": 1, "num_classes": 15}
+def build_tiny_bundle(folder: Path, heads: tuple[Head, ...] = HEADS) -> Path:
+    """timm's smallest ResNet with random weights."""
+    model_args = {"in_chans": 1, "num_classes": max(head.stop for head in heads)}
     torch.manual_seed(20)
     network = timm.create_model("test_resnet", pretrained=False, **model_args)
     with torch.no_grad():  # larger weights, so that faces do not all read alike
@@ -48,10 +48,10 @@ def build_tiny_bundle(folder: Path) -> Path:
     save_for_hf(
         network,
         str(folder),
-        model_config={"pretrained_cfg": PREPROCESSING, "label_names": build_label_names(HEADS)},
+        model_config={"pretrained_cfg": PREPROCESSING, "label_names": build_label_names(heads)},
         model_args=model_args,
         safe_serialization=True,
     )
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    save_bundle_config(folder, config, HEADS, CROP, {"data": "none: random weights"})
+    save_bundle_config(folder, config, heads, CROP, {"data": "none: random weights"})
     return folder

@@ -39,8 +39,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 GROUP = ROOT / "kfer" / "examples" / "group.webp"
-KEYS = ["file", "width", "height", "model", "taxonomy", "faces", "note"]
-FACE_KEYS = ["rect", "detection_score", "label", "label_en", "probs"]
+KEYS = ["file", "width", "height", "model", "taxonomy", "approximate", "faces", "note"]
+FACE_KEYS = ["rect", "detection_score", "label", "label_en", "unsure", "probs"]
 POLL_SECONDS = 0.1
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_photo_is_refused_with_the_reason(
     ("choice", "message"),
     [
         ({"model": "nobody"}, "'nobody' is not offered here; choose one of kfer-default"),
-        ({"detector": "eyes"}, "no detector 'eyes'; choose one of mtcnn"),
+        ({"detector": "eyes"}, "'eyes' is not offered here; choose one of mtcnn, haar, none"),
         ({"taxonomy": "moods"}, "no taxonomy 'moods'; choose one of aihub7"),
     ],
 )

@@ -296,7 +296,7 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "model.pkl"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "model.pkl", "model.pickle"])
 def test_pickled_weights_are_refused_and_never_opened(name: str, bundle_copy: Path) -> None:
     (bundle_copy / WEIGHTS).unlink()
     trace = bundle_copy / "unpickled"

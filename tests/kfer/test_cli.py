@@ -17,16 +17,18 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from kfer.cli import app
+from kfer.cli import Format, _print_objects, app
 from kfer.labels import TAXONOMIES
+from kfer.recognizer import locate_bundle
 from tests.kfer.photo_samples import TEXT, cut_short, encode
 from tests.processes import keep_environment
 
 ROOT = Path(__file__).parents[2]
 GROUP = ROOT / "kfer" / "examples" / "group.webp"
-KEYS = ["file", "width", "height", "model", "taxonomy", "faces", "note"]
-FACE_KEYS = ["rect", "detection_score", "label", "label_en", "probs"]
+KEYS = ["file", "width", "height", "model", "taxonomy", "approximate", "faces", "note"]
+FACE_KEYS = ["rect", "detection_score", "label", "label_en", "unsure", "probs"]
 NO_FACE = "no face found; the whole photo was read as one face"
+NOT_LOOKED_FOR = "no face was looked for; the whole photo was read as one face"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def test_the_object_has_the_contracts_keys_and_values(several: Result) -> None:
     assert (described["width"], described["height"]) == (1280, 470)
     assert re.fullmatch(r"kfer-default@[0-9a-f]{12}", described["model"])
     assert described["taxonomy"] == "ferplus8"
+    assert described["approximate"] is False
     assert described["note"] is None
     assert len(described["faces"]) == 3
     for face in described["faces"]:
@@ -112,6 +115,7 @@ def test_the_object_has_the_contracts_keys_and_values(several: Result) -> None:
         assert 0 <= x < x + w <= 1280
         assert 0 <= y < y + h <= 470
         assert 0.9 < face["detection_score"] <= 1
+        assert face["unsure"] == (face["probs"][face["label"]] < locate_bundle(None).unsure_below)
 
 
 @pytest.mark.slow
@@ -182,10 +186,28 @@ def test_the_table_names_every_face_in_both_languages() -> None:
     lines = [line for line in result.out.splitlines() if "휴가 사진.webp" in line]
     assert len(lines) == 3
     for line in lines:
-        korean, english = re.search(r"([가-힣]+) ([a-z]+) +│ +\d+ ", line).groups()  # type: ignore[union-attr]
+        korean, english = re.search(r"([가-힣]+) ([a-z]+)\?? +│ +\d+ ", line).groups()  # type: ignore[union-attr]
         assert TAXONOMIES["ferplus8"].to_english(korean) == english
     assert "notes.jpg" in result.out
     assert "not a photo" in result.out
+
+
+@pytest.mark.parametrize(
+    ("marks", "answer", "share"),
+    [
+        ({"unsure": True, "approximate": True}, "기쁨 joy?", "≈51"),
+        ({"unsure": False, "approximate": False}, "기쁨 joy", "51"),
+        ({"unsure": None, "approximate": False}, "기쁨 joy", "51"),
+    ],
+)
+def test_the_table_marks_unsure_and_approximate_answers(
+    marks: dict[str, Any], answer: str, share: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = {"rect": [1, 2, 3, 4], "detection_score": 0.9, "label": "기쁨", "label_en": "joy",
+            "unsure": marks["unsure"], "probs": {"기쁨": 0.51, "슬픔": 0.49}}  # fmt: skip
+    described = {"file": "a.jpg", **marks, "faces": [face], "note": None}
+    assert _print_objects(iter([described]), Format.table) is False
+    assert re.search(rf" {re.escape(answer)} +│ +{share} +│", capsys.readouterr().out)
 
 
 @pytest.mark.slow
@@ -196,6 +218,7 @@ def test_another_taxonomy_sums_the_models_own(several: Result) -> None:
     assert "approximation" in result.err
     (described,) = result.objects
     assert described["taxonomy"] == "korean5"
+    assert described["approximate"] is True
     sums = {"기쁨": ["기쁨"], "당황": ["놀람", "공포"], "분노": ["분노", "혐오", "경멸"],
             "슬픔": ["슬픔"], "중립": ["중립"]}  # fmt: skip
     for face, own in zip(described["faces"], several.objects[0]["faces"], strict=True):
@@ -213,7 +236,7 @@ def test_without_a_detector_the_whole_photo_is_one_face() -> None:
     result = run_here(["predict", "휴가 사진.webp", "--detector", "none"])
     assert result.status == 0
     (described,) = result.objects
-    assert described["note"] == NO_FACE
+    assert described["note"] == NOT_LOOKED_FOR
     assert [face["rect"] for face in described["faces"]] == [[0, 0, 1280, 470]]
     assert described["faces"][0]["detection_score"] == 0
 
@@ -223,7 +246,7 @@ def test_without_a_detector_the_whole_photo_is_one_face() -> None:
 def test_yolo_without_its_weights_says_what_to_do() -> None:
     result = run_here(["predict", "meadow.png", "--detector", "yolo"])
     assert (result.status, result.out) == (1, "")
-    assert "YOLO-face needs a weights file" in result.err
+    assert "YOLO-face needs a weights file; there is none at yolo-face.pt" in result.err
     assert "--detector-weights" in result.err
 
 

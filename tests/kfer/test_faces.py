@@ -1,7 +1,9 @@
 """Detectors on rendered faces, on a photograph and on images without a face."""
 
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -120,6 +122,23 @@ def test_faces_of_a_group_come_with_the_best_score_first(
     assert scores == sorted(scores, reverse=True)
 
 
+def check_two_threads(detector: Detector, *images: Image.Image) -> None:
+    """Each, again and again beside the other, gives what it gives alone."""
+    alone = [detector.detect(image) for image in images]
+    assert alone[0] != alone[1]
+    with ThreadPoolExecutor(len(images)) as pool:
+        together = pool.map(lambda image: [detector.detect(image) for _ in range(5)], images)
+    assert list(together) == [[faces] * 5 for faces in alone]
+
+
+def test_haar_reads_two_photos_at_a_time(
+    haar: HaarDetector, face_images: dict[str, Image.Image]
+) -> None:
+    beside = Image.new("RGB", (900, 520), "white")
+    beside.paste(face_images["s050"].resize((300, 300)), (550, 100))
+    check_two_threads(haar, face_images["s008"], beside)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (10, 10), (20, 20), (1000, 20), (2560, 1), (300, 200)])
 @pytest.mark.parametrize("name", ["mtcnn", "haar"])
 def test_an_image_without_a_face_gives_none_however_small(name: str, size: tuple[int, int]) -> None:
@@ -206,11 +225,15 @@ class FakeYolo:
 
     def __init__(self, weights: str, task: str) -> None:
         self.settings = (Path(weights).name, task)
+        self.width = 0  # kept between the steps of a prediction, as ultralytics keeps its batch
 
     def predict(self, image: Image.Image, *, verbose: bool, save: bool) -> list[SimpleNamespace]:
         assert image.mode == "RGB"
         assert (verbose, save) == (False, False)
+        self.width = image.width
+        time.sleep(0.01)  # another thread's turn
         boxes = _Boxes([[10, 20, 40, 70], [5, 5, 15, 15]], [0.9, 0.6])
+        boxes.xyxy[:, 2] *= self.width / 100
         points = None if self.landmarks is None else SimpleNamespace(xy=self.landmarks)
         found = SimpleNamespace(boxes=boxes, keypoints=points)
         return [SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: found))]
@@ -241,6 +264,10 @@ def test_yolos_corners_become_boxes(yolo: Detector) -> None:
     assert first.score == pytest.approx(0.9)
     assert first.landmarks is None
     assert second.box == (5, 5, 10, 10)
+
+
+def test_yolo_reads_two_photos_at_a_time(yolo: Detector) -> None:
+    check_two_threads(yolo, Image.new("RGB", (100, 100)), Image.new("RGB", (200, 100)))
 
 
 @pytest.mark.parametrize(("points", "kept"), [(5, True), (17, False)])

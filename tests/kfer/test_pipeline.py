@@ -1,6 +1,7 @@
 """The whole way from a photo to readings, with a fake detector and a tiny bundle."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kfer.errors import TaxonomyError
 from kfer.faces import Face, MtcnnDetector, crop_face, crop_whole
 from kfer.labels import Taxonomy, get_taxonomy
 from kfer.photos import Photo, open_photo
-from kfer.pipeline import NO_FACE, Analysis, analyze, describe
+from kfer.pipeline import NO_FACE, NOT_LOOKED_FOR, Analysis, analyze, describe
 from tests.kfer.fakes import CROP, FakeDetector
 from tests.kfer.photo_samples import encode, encode_turned
 
@@ -53,9 +54,13 @@ def test_every_face_gets_the_prediction_of_its_own_crop(
     assert analysis.taxonomy.name == "ferplus8"
 
 
-@pytest.mark.parametrize("detector", [None, FakeDetector()], ids=["no detector", "no face"])
-def test_without_a_face_the_whole_photo_is_read_and_a_note_says_so(
-    detector: FakeDetector | None, photo: Photo, classifier: Classifier
+@pytest.mark.parametrize(
+    ("detector", "note"),
+    [(None, NOT_LOOKED_FOR), (FakeDetector(), NO_FACE)],
+    ids=["no detector", "no face"],
+)
+def test_without_a_face_the_whole_photo_is_read_and_a_note_says_why(
+    detector: FakeDetector | None, note: str, photo: Photo, classifier: Classifier
 ) -> None:
     analysis = analyze(photo, classifier, detector)
     (reading,) = analysis.readings
@@ -63,7 +68,8 @@ def test_without_a_face_the_whole_photo_is_read_and_a_note_says_so(
     assert reading.face == Face((0, 0, 600, 200), 0)
     assert [reading.prediction] == classifier.predict([crop_whole(photo.image, CROP)])
     described = describe(analysis, "a.png")
-    assert described["note"] == NO_FACE == "no face found; the whole photo was read as one face"
+    assert described["note"] == note
+    assert note.endswith("; the whole photo was read as one face")
     assert described["faces"][0]["rect"] == [0, 0, 600, 200]
     assert described["faces"][0]["detection_score"] == 0
 
@@ -156,21 +162,56 @@ def test_the_description_is_the_contracts_object(photo: Photo, classifier: Class
         "height": 200,
         "model": classifier.bundle.identity,
         "taxonomy": "ferplus8",
+        "approximate": False,
         "faces": [
             {
                 "rect": [40.1, 30.5, 120.0, 100.0],
                 "detection_score": 0.9877,
                 "label": prediction.label,
                 "label_en": taxonomy.to_english(prediction.label),
+                "unsure": None,
                 "probs": dict(zip(taxonomy.labels, prediction.probabilities, strict=True)),
             }
         ],
         "note": None,
     }
-    assert list(described) == ["file", "width", "height", "model", "taxonomy", "faces", "note"]
+    assert list(described) == [
+        "file", "width", "height", "model", "taxonomy", "approximate", "faces", "note",
+    ]  # fmt: skip
+    assert list(described["faces"][0]) == [
+        "rect", "detection_score", "label", "label_en", "unsure", "probs",
+    ]  # fmt: skip
     probabilities = described["faces"][0]["probs"]
     assert sum(probabilities.values()) == pytest.approx(1, abs=1e-9)
     assert described["faces"][0]["label"] == max(probabilities, key=probabilities.get)
+
+
+@pytest.mark.parametrize("name", ["ferplus8", "fer7", "korean5", "aihub7"])
+def test_below_the_models_threshold_an_answer_is_unsure_in_any_label_set(
+    name: str, photo: Photo, tiny_bundle: Path
+) -> None:
+    plain = load_bundle(tiny_bundle)
+    taxonomy = get_taxonomy(name)
+    analysis = analyze(photo, Classifier(plain), FakeDetector(THREE), taxonomy)
+    assert [reading.unsure for reading in analysis.readings] == [None] * 3
+    shares = sorted(reading.prediction.confidence for reading in analysis.readings)
+    judging = Classifier(replace(plain, unsure_below=shares[1]))
+    analysis = analyze(photo, judging, FakeDetector(THREE), taxonomy)
+    expected = [reading.prediction.confidence < shares[1] for reading in analysis.readings]
+    assert sorted(expected) == [False, False, True]
+    assert [face["unsure"] for face in describe(analysis, "a.png")["faces"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "approximate"),
+    [(None, False), ("ferplus8", False), ("fer7", False), ("korean5", True)],
+)
+def test_what_no_head_answers_is_called_approximate(
+    name: str | None, approximate: bool, photo: Photo, classifier: Classifier
+) -> None:
+    taxonomy = get_taxonomy(name) if name else None
+    analysis = analyze(photo, classifier, FakeDetector(THREE), taxonomy)
+    assert describe(analysis, "a.png")["approximate"] is approximate
 
 
 def test_the_description_survives_json(photo: Photo, classifier: Classifier) -> None:

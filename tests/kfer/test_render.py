@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def analysis_of(size: tuple[int, int], *readings: FaceReading) -> Analysis:
     image = Image.new("RGB", size, BACKGROUND)
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.NEAREST)
     photo = Photo(image, *size)
-    return Analysis(photo, "fake@0", get_taxonomy("ferplus8"), readings, False)
+    return Analysis(photo, "fake@0", get_taxonomy("ferplus8"), False, readings, None)
 
 
 def draw(size: tuple[int, int], *readings: FaceReading) -> Pixels:
@@ -180,6 +181,26 @@ def test_tags_say_the_label_in_korean_letters(korean_font: ImageFont.FreeTypeFon
         assert (mask.size, bytes(mask)) != (missing.size, bytes(missing))
 
 
+@pytest.mark.parametrize(
+    ("confidence", "approximate", "text"),
+    [
+        (0.9, False, "1 기쁨 90%"),
+        (0.4, False, "1 기쁨? 40%"),
+        (0.9, True, "1 기쁨 ≈90%"),
+        (0.4, True, "1 기쁨? ≈40%"),
+    ],
+)
+def test_tags_mark_unsure_answers_and_approximations(
+    confidence: float, approximate: bool, text: str, korean_font: ImageFont.FreeTypeFont
+) -> None:
+    reading = build_reading((200, 200, 200, 200), "기쁨", confidence)
+    analysis = replace(analysis_of((600, 600), reading), approximate=approximate)
+    tag = find_text(np.asarray(draw_analysis(analysis)))
+    plain = find_text(draw((600, 600), build_reading((200, 200, 200, 200))))
+    longer = korean_font.getlength(text) / korean_font.getlength("1 기쁨 90%")
+    assert tag.shape[1] / plain.shape[1] == pytest.approx(longer, rel=0.03)
+
+
 @pytest.mark.usefixtures("no_korean_font")
 def test_without_a_korean_font_tags_are_english() -> None:
     assert find_korean_font() is None
@@ -189,6 +210,10 @@ def test_without_a_korean_font_tags_are_english() -> None:
     font = ImageFont.load_default(size)
     expected = font.getlength("1 happiness 90%") / font.getlength("1 sadness 90%")
     assert joy.shape[1] / sorrow.shape[1] == pytest.approx(expected, rel=0.03)
+    about = replace(analysis_of((600, 600), build_reading((200, 200, 200, 200))), approximate=True)
+    marked = find_text(np.asarray(draw_analysis(about)))
+    expected = font.getlength("1 happiness ~90%") / font.getlength("1 happiness 90%")
+    assert marked.shape[1] / joy.shape[1] == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("label", COLORS)
@@ -203,9 +228,9 @@ def test_white_text_on_a_tag_has_a_contrast_of_4_5(label: str) -> None:
 
 @pytest.fixture
 def described(face_photo: Photo) -> dict[str, Any]:
-    readings = (build_reading((1, 2, 3, 4)), build_reading((5, 6, 7, 8), "슬픔", 0.5))
+    readings = (build_reading((1, 2, 3, 4)), build_reading((5, 6, 7, 8), "슬픔", 0.4))
     return describe(
-        Analysis(face_photo, "fake@0", get_taxonomy("ferplus8"), readings, False), "휴가.jpg"
+        Analysis(face_photo, "fake@0", get_taxonomy("ferplus8"), True, readings, None), "휴가.jpg"
     )
 
 
@@ -224,12 +249,14 @@ def test_every_face_is_a_row_with_the_objects_values(described: dict[str, Any]) 
     second = rows[1]
     assert [second[key] for key in "xywh"] == [5, 6, 7, 8]
     assert (second["label"], second["label_en"]) == ("슬픔", "sadness")
-    assert second["슬픔"] == pytest.approx(0.5)
+    assert second["슬픔"] == pytest.approx(0.4)
+    assert [(row["approximate"], row["unsure"]) for row in rows] == [(True, False), (True, True)]
     assert sum(second[label] for label in get_taxonomy("ferplus8").labels) == pytest.approx(1)
     assert (second["file"], second["width"], second["height"]) == ("휴가.jpg", 20, 10)
     parsed = parse_csv(write_csv(rows))
     assert [list(row) for row in parsed] == [list(row) for row in rows]
     assert float(parsed[1]["슬픔"]) == second["슬픔"]
+    assert (parsed[1]["approximate"], parsed[1]["unsure"]) == ("True", "True")
 
 
 def test_an_error_is_a_row_among_the_others(described: dict[str, Any]) -> None:

@@ -1,14 +1,15 @@
 """Every text in both languages, in use, and in the tone that Korean visitors are spoken to."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from kfer.errors import KferError
+from kfer.faces import BUILT_IN
 from kfer.labels import TAXONOMIES
 from kfer.texts import TEXTS
+from kfer.web import MAX_BYTES
 
 KFER = Path(__file__).parents[2] / "kfer"
 HANGUL = re.compile("[가-힣]")
@@ -26,12 +27,11 @@ SCRIPT_KEYS = {
     *(key for keys in SAID.findall(SCRIPT) for key in keys if key),
     *re.findall(r'"(units_\w+)"', SCRIPT),
 }
-PAGE_DETECTORS = re.search(r"^PAGE_DETECTORS = (\(.+\))$", UI, re.MULTILINE) or [""]
 # Keys that are put together from parts, where the parts come from.
 BUILT_KEYS = {
     *(f"units_{group}" for group in re.findall(r'drawGroup\(table, "(\w+)"', SCRIPT)),
     *(f"taxonomy_{name}" for name in TAXONOMIES),
-    *(f"detector_{name}" for name in ast.literal_eval(PAGE_DETECTORS[1])),
+    *(f"detector_{name}" for name in BUILT_IN),
     *(f"about_{name}{part}" for name in ("use", "privacy", "licence") for part in ("_title", "")),
 }
 
@@ -67,6 +67,11 @@ def test_what_a_visitor_is_told_of_an_error_is_polite_in_both_languages(
     assert not HANGUL.search(english)
     assert kind("No model x.").korean == f"{korean} No model x."
     assert kind("No model x.", "모델 x가 없어요.").korean == "모델 x가 없어요."
+
+
+@pytest.mark.parametrize("key", ["drop_hint", "error_size"])
+def test_the_largest_file_is_told_as_it_is(key: str) -> None:
+    assert all(f"{MAX_BYTES / 2**20:.0f} MB" in words for words in TEXTS[key])
 
 
 def test_every_text_that_the_page_and_its_script_ask_for_exists() -> None:

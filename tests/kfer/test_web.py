@@ -65,9 +65,12 @@ def test_a_photo_is_answered_with_its_readings_as_json_and_csv(client: TestClien
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
-    assert set(body) == {"analysis", "csv"}
+    assert set(body) == {"analysis", "csv", "turned"}
+    assert body["turned"] is False
     analysis = body["analysis"]
-    assert list(analysis) == ["file", "width", "height", "model", "taxonomy", "faces", "note"]
+    assert list(analysis) == [
+        "file", "width", "height", "model", "taxonomy", "approximate", "faces", "note",
+    ]  # fmt: skip
     assert (analysis["width"], analysis["height"]) == (96, 64)
     assert analysis["model"] == FAKE_BUNDLE.identity
     assert [face["label"] for face in analysis["faces"]] == ["기쁨", "슬픔"]
@@ -133,6 +136,25 @@ def test_the_preview_is_an_upright_jpeg(photo: bytes, client: TestClient) -> Non
     assert red > 150 > max(green, blue)
 
 
+@pytest.mark.parametrize(
+    ("photo", "turned"),
+    [
+        (encode_turned(6, "WEBP"), True),
+        (encode_turned(1, "WEBP"), False),
+        (encode_turned(6, "JPEG"), False),
+        (encode_turned(6, "PNG"), False),
+        (encode_heic(build_quarters()), False),
+    ],
+    ids=["webp", "upright webp", "jpeg", "png", "heic"],
+)
+def test_the_page_is_told_of_photos_that_not_every_browser_turns(
+    photo: bytes, turned: bool, client: TestClient
+) -> None:
+    body = client.post("/kfer/analyze", content=photo).json()
+    assert body["turned"] is turned
+    assert (body["analysis"]["width"], body["analysis"]["height"]) == (96, 64)
+
+
 @pytest.mark.parametrize("name", BAD_PHOTOS)
 @pytest.mark.parametrize("route", ROUTES)
 def test_what_is_no_photo_is_refused_in_both_languages(
@@ -152,7 +174,8 @@ def test_what_is_no_photo_is_refused_in_both_languages(
     ("query", "message"),
     [
         ({"model": "nobody"}, "The model 'nobody' is not offered here; choose one of tiny"),
-        ({"detector": "eyes"}, "no detector 'eyes'; choose one of mtcnn, haar, yolo, none"),
+        ({"detector": "eyes"}, "The detector 'eyes' is not offered here; choose one of mtcnn"),
+        ({"detector": "yolo"}, "'yolo' is not offered here; choose one of mtcnn, haar, none."),
         ({"taxonomy": "moods"}, "no taxonomy 'moods'; choose one of aihub7, korean5"),
     ],
 )
@@ -167,6 +190,15 @@ def test_a_choice_that_is_not_offered_is_refused(
         assert set(answer.json()["error"]) == {"ko", "en"}
         good = client.post("/kfer/analyze", content=PHOTO, params={"detector": "none"})
         assert good.json()["analysis"]["model"] == load_bundle(tiny_bundle).identity
+
+
+def test_a_model_of_an_older_page_is_answered_by_a_reload(tiny_bundle: Path) -> None:
+    with TestClient(serve(Recognizer([load_bundle(tiny_bundle)]))) as client:
+        answer = client.post("/kfer/analyze", content=PHOTO, params={"model": "tiny@0123456789ab"})
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["ko"] == "이 모델은 더 이상 없어요. 페이지를 새로고침해 주세요."
+    assert error["en"].endswith("choose one of tiny. In the page: reload it.")
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read_to_its_end(
