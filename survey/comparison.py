@@ -148,7 +148,8 @@ def build_filters(settings: Mapping[str, Any] | None, data: StudyData) -> Filter
     unknown = sorted(set(given) - set(Filters.__dataclass_fields__))
     if unknown:
         allowed = ", ".join(Filters.__dataclass_fields__)
-        raise StudyError(f"filters: unknown {', '.join(unknown)}; allowed are {allowed}.")
+        named = ", ".join(f"{name!r:.40}" for name in unknown)
+        raise StudyError(f"filters: unknown {named}; allowed are {allowed}.")
     return Filters(
         visibility=_choose(given, "visibility", VISIBILITIES),
         labels=_choose_several(given, "labels", data.study.definition.labels.labels),

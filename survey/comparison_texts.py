@@ -40,6 +40,10 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
         "이 범위에는 이미지가 없어요. 범위를 넓혀 주세요.",
         "No image is left by these filters; widen them.",
     ),
+    "still_open": (
+        "이 설문의 비교는 설문이 끝난 뒤에 보여 드려요.",
+        "This study's comparison is shown once the study is closed.",
+    ),
     "few_people": (
         "다섯 명보다 적어서 보여 드리지 않아요. 한 사람 한 사람의 답이 드러날 수 있거든요.",
         "Fewer than five people: figures would tell about single persons, so none are shown.",
@@ -77,6 +81,7 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
         "participants and the export. It stays on this page and is not kept.",
     ),
     "token": ("관리자 토큰", "Admin token"),
+    "token_wrong": ("관리자 토큰이 아니에요.", "This is not the admin token."),
     "open": ("열기", "Open"),
     "close": ("닫기", "Close"),
     "participants": ("참여자마다", "Participants"),

@@ -50,11 +50,16 @@ class Dashboard:
     """
 
     def __init__(self, engine: Engine, admin_token: str | None = None) -> None:
-        """Raises StudyError for a token that could be guessed."""
+        """Raises StudyError for a token that could be guessed, or that no header can carry."""
         if admin_token is not None and len(admin_token) < SHORTEST_TOKEN:
             raise StudyError(
                 f"KFER_ADMIN_TOKEN must have at least {SHORTEST_TOKEN} characters, but has "
                 f"{len(admin_token)}; make one with: openssl rand -hex 16"
+            )
+        if admin_token is not None and not (admin_token.isascii() and admin_token.isprintable()):
+            raise StudyError(
+                "KFER_ADMIN_TOKEN must be of ASCII letters, digits and signs; make one with: "
+                "openssl rand -hex 16"
             )
         self._engine = engine
         self._admin_token = admin_token

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from survey.dashboard import Dashboard
-from survey.web import read_arguments, refuse, reply
+from survey.web import read_body, reply
 
 AT_ONCE = 4  # computations are long; those who ask for the same wait for one
 PLOTLY_PATH = f"survey/plotly-{version('plotly')}.min.js"
@@ -27,7 +27,7 @@ def build_routes(dashboard: Dashboard) -> list[BaseRoute]:
     limiter = CapacityLimiter(AT_ONCE)
 
     async def list_studies(_request: Request) -> Response:
-        return await reply(dashboard.list_studies, limiter)
+        return await reply(dashboard.list_studies, {}, limiter)
 
     async def view(request: Request) -> Response:
         def show(
@@ -35,23 +35,17 @@ def build_routes(dashboard: Dashboard) -> list[BaseRoute]:
         ) -> dict[str, Any]:
             return dashboard.show(study, filters, language, _read_token(request))
 
-        arguments = await read_arguments(request, show)
-        if arguments is None:
-            return refuse()
-        return await reply(lambda: show(**arguments), limiter)
+        return await reply(show, await read_body(request), limiter)
 
     async def show_thumbnail(request: Request) -> Response:
-        study, image = _read_queries(request, "study", "image")
-        token = _read_token(request)
-        response = await reply(lambda: dashboard.draw_thumbnail(study, image, token), limiter)
+        arguments = _read_queries(request, "study", "image")
+        response = await reply(dashboard.draw_thumbnail, arguments, limiter)
         if response.status_code == 200:
             response.headers["Content-Type"] = "image/jpeg"
         return response
 
     async def export(request: Request) -> Response:
-        study, suffix = _read_queries(request, "study", "suffix")
-        token = _read_token(request)
-        return await reply(lambda: dashboard.export(study, suffix, token), limiter)
+        return await reply(dashboard.export, _read_queries(request, "study", "suffix"), limiter)
 
     return [
         Route("/survey/comparison/studies", list_studies, methods=["GET"]),
@@ -72,8 +66,10 @@ def _pack_plotly() -> bytes:
     return gzip.compress(files("plotly").joinpath("package_data/plotly.min.js").read_bytes())
 
 
-def _read_queries(request: Request, *names: str) -> list[str]:
-    return [request.query_params.get(name, "") for name in names]
+def _read_queries(request: Request, *names: str) -> dict[str, str | None]:
+    """Those of the address, and the token."""
+    queries = {name: request.query_params.get(name, "") for name in names}
+    return {**queries, "token": _read_token(request)}
 
 
 def _read_token(request: Request) -> str | None:

@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from survey import participation, studies
+from survey.arguments import is_text
 from survey.database import transaction
 from survey.errors import ParticipationError
 from survey.links import Signer
 from survey.participation import Step, build_response
-from survey.records import ParticipationRecord, TrialRecord, pair_texts
+from survey.records import ParticipationRecord, StudyRecord, TrialRecord, pair_texts
 from survey.texts import name_options
 
 MAX_BACKGROUND = 20  # questions
@@ -36,17 +37,7 @@ class Endpoints:
                 study = participation.get_named_study(session, name)
             else:
                 study = studies.get_current_study(session)
-        definition = study.definition
-        shown = [name_options(definition.labels, language) for language in ("ko", "en")]
-        return {
-            "name": study.name,
-            "title": pair_texts(definition.title),
-            "consent": pair_texts(definition.consent),
-            "languages": list(definition.languages),
-            "demo": definition.demo,
-            "closed": study.closed_at is not None,
-            "labels": {label: [names[label] for names in shown] for label in definition.options},
-        }
+        return describe_study(study)
 
     def start(
         self,
@@ -87,12 +78,15 @@ class Endpoints:
         return self._describe(participation.back(self._engine, code))
 
     def resume(self, code: str) -> dict[str, Any]:
-        """The current trial, on whatever device, with fresh image links."""
+        """The current trial, on whatever device, with fresh image links.
+
+        And the study that the code is of, which need not be the one that the page has open.
+        """
         step = participation.resume(self._engine, code, self._tell_time())
         return {
             **self._describe(step),
             "last_seen_at": step.participation.last_seen_at.isoformat(),
-            "closed": step.participation.study.closed_at is not None,
+            "study": describe_study(step.participation.study),
         }
 
     def result(self, code: str) -> dict[str, Any]:
@@ -130,12 +124,19 @@ class Endpoints:
         }
 
 
-def is_text(value: Any) -> bool:
-    """Whether databases and files take it: JSON can also say NUL, and halves of characters."""
-    try:
-        return isinstance(value, str) and b"\0" not in value.encode()
-    except UnicodeEncodeError:
-        return False
+def describe_study(study: StudyRecord) -> dict[str, Any]:
+    """What the page says of it, and calls its answers."""
+    definition = study.definition
+    shown = [name_options(definition.labels, language) for language in ("ko", "en")]
+    return {
+        "name": study.name,
+        "title": pair_texts(definition.title),
+        "consent": pair_texts(definition.consent),
+        "languages": list(definition.languages),
+        "demo": definition.demo,
+        "closed": study.closed_at is not None,
+        "labels": {label: [names[label] for names in shown] for label in definition.options},
+    }
 
 
 def check_background(background: Any) -> dict[str, str]:

@@ -27,6 +27,15 @@ class ParticipationError(KferError):
     SUMMARY = ("이 코드로는 이어 갈 수 없어요.", "This code leads nowhere.")
 
 
+class RequestError(KferError):
+    """No step can be done with what was sent."""
+
+    SUMMARY = (
+        "이해할 수 없는 요청이에요. 페이지를 새로 고쳐 주세요.",
+        "The request makes no sense here; reload the page.",
+    )
+
+
 class TokenError(KferError):
     """Only the researcher may ask for this, and the token says that somebody else does."""
 

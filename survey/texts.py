@@ -28,6 +28,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "답하지 않아도 괜찮아요. 누구인지 알 수 있는 것은 묻지 않아요.",
         "You need not answer. Nothing here can tell who you are.",
     ),
+    "about_you_panel": (
+        "답하지 않아도 괜찮아요. 패널이 붙인 참여자 번호는 답과 함께 저장해요.",
+        "You need not answer. The identifier that your panel gave you is kept with your answers.",
+    ),
     "no_answer": ("답하지 않을래요", "prefer not to say"),
     "age": ("나이", "Age"),
     "gender": ("성별", "Gender"),
@@ -101,8 +105,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "you": ("나", "You"),
     "people": ("모두의 평균", "Everybody's average"),
     "people_later": (
-        "모두의 평균은 다섯 명이 마친 뒤부터 보여 드려요.",
-        "Everybody's average is shown once five people have finished.",
+        "모두의 평균은 다른 다섯 명이 마친 뒤부터 보여 드려요.",
+        "Everybody's average is shown once five others have finished.",
     ),
     "below": ("나보다 적게 맞힌 사람", "Others with fewer right"),
     "equal": ("나와 똑같이 맞힌 사람", "Others with just as many"),

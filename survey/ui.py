@@ -4,6 +4,7 @@ Each tab is one HTML component that a script in ``static`` brings to life; it ca
 ``survey.web`` and ``survey.dashboard_web``, which call the same functions as the endpoints here.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -15,6 +16,7 @@ import gradio as gr
 
 from kfer.errors import KferError
 from kfer.labels import COLORS
+from survey.arguments import check_arguments
 from survey.comparison_texts import COMPARISON_TEXTS
 from survey.dashboard import Dashboard
 from survey.dashboard_web import PLOTLY_PATH
@@ -131,11 +133,13 @@ def register_api(endpoints: Endpoints, dashboard: Dashboard) -> None:
 
 def _guard(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Faults of the input are said; those of the program are logged, not shown."""
+    names = tuple(inspect.signature(function).parameters)
 
     @wraps(function)
     def guarded(*arguments: Any) -> dict[str, Any]:
         try:
-            return function(*arguments)
+            given = dict(zip(names, arguments, strict=False))
+            return function(**check_arguments(function, given))
         except KferError as error:
             raise gr.Error(str(error), print_exception=False) from None
         except Exception:

@@ -4,10 +4,10 @@ An image comes by a signed link, for the current trial and the next, and is stor
 answer has one of few lengths, so that the length tells nothing about the picture.
 """
 
-import inspect
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from starlette.staticfiles import StaticFiles
 
 from kfer.errors import KferError
 from survey import store, studies
+from survey.arguments import check_arguments
 from survey.database import transaction
-from survey.endpoints import Endpoints, is_text
-from survey.errors import DatabaseError, TokenError
+from survey.endpoints import Endpoints
+from survey.errors import DatabaseError, RequestError, TokenError
 from survey.links import PREFIX, Signer
 
 STEP_BYTES = 64 * 1024  # lengths are multiples of this
@@ -38,11 +39,7 @@ _FAULT = {
     "ko": "서버에서 문제가 생겼어요. 앞서 하신 답은 그대로 있어요.",
     "en": "Something went wrong on the server; what you answered before is kept.",
 }
-_NONSENSE = {
-    "ko": "이해할 수 없는 요청이에요. 페이지를 새로 고쳐 주세요.",
-    "en": "The request makes no sense here; reload the page.",
-}
-_STATUS: dict[type[KferError], int] = {DatabaseError: 503, TokenError: 403}
+_STATUS: dict[type[KferError], int] = {DatabaseError: 503, RequestError: 400, TokenError: 403}
 
 _log = logging.getLogger(__name__)
 
@@ -71,16 +68,13 @@ def build_routes(engine: Engine, signer: Signer, endpoints: Endpoints) -> list[B
 
     async def show_study(request: Request) -> Response:
         name = request.query_params.get("name")
-        return await reply(lambda: endpoints.study(name), limiter)
+        return await reply(endpoints.study, {"name": name}, limiter)
 
     async def take_step(request: Request) -> Response:
         step = steps.get(request.path_params["step"])
         if step is None:
             return Response(status_code=404, headers=HEADERS)
-        arguments = await read_arguments(request, step)
-        if arguments is None:
-            return refuse()
-        return await reply(lambda: step(**arguments), limiter)
+        return await reply(step, await read_body(request), limiter)
 
     return [
         Route(f"/{PREFIX}/{{token}}", show_image, methods=["GET"]),
@@ -90,9 +84,10 @@ def build_routes(engine: Engine, signer: Signer, endpoints: Endpoints) -> list[B
     ]
 
 
-async def reply(call: Callable[[], Any], limiter: CapacityLimiter) -> Response:
-    """What ``call`` says as JSON (bytes as they are), or why it says nothing."""
+async def reply(function: Callable[..., Any], arguments: Any, limiter: CapacityLimiter) -> Response:
+    """What the function says as JSON (bytes as they are), or why it says nothing."""
     try:
+        call = partial(function, **check_arguments(function, arguments))
         body = await anyio.to_thread.run_sync(call, limiter=limiter)
     except KferError as error:
         status = _STATUS.get(type(error), 422)
@@ -106,28 +101,17 @@ async def reply(call: Callable[[], Any], limiter: CapacityLimiter) -> Response:
     return JSONResponse(body, headers=HEADERS)
 
 
-def refuse() -> Response:
-    """The answer to arguments that are none."""
-    return JSONResponse({"error": _NONSENSE}, 400, HEADERS)
-
-
-async def read_arguments(
-    request: Request, step: Callable[..., dict[str, Any]]
-) -> dict[str, Any] | None:
-    """The body's JSON object if the step takes just that; read no further than MAX_BYTES."""
+async def read_body(request: Request) -> Any:
+    """The body's JSON, read no further than MAX_BYTES; None where it is none."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_BYTES:
             return None
     try:
-        arguments = json.loads(data)
-        inspect.signature(step).bind(**arguments)
-    except (TypeError, ValueError, RecursionError):
+        return json.loads(data)
+    except (ValueError, RecursionError):
         return None
-    if not all(is_text(value) for value in arguments.values() if isinstance(value, str)):
-        return None
-    return dict(arguments)
 
 
 def _find_image(engine: Engine, signer: Signer, token: str) -> tuple[int, bytes]:

@@ -64,17 +64,15 @@ def _tell_accuracy(accuracy: str, confusion: Confusion | None, words: Words) -> 
 def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
     names = (
         words.say("사람과의 차이", "minus people"),
-        words.say("p, 차이", "p, difference"),
-        words.say("p, 순열 검정", "p, permutation test"),
-        words.say("p, 다수와 McNemar", "p, McNemar, majority"),
+        words.say("순열 검정", "permutation test"),
+        words.say("다수와 McNemar", "McNemar, majority"),
         words.say("사람 중 백분위", "percentile among people"),
     )
     if model is None:
         return dict.fromkeys(names, NONE)
     versus = model.versus
     values = (
-        words.quote_points(versus.difference),
-        tell_p(versus.chance.p),
+        f"{words.quote_points(versus.difference)}, {tell_p(versus.chance.p)}",
         tell_p(versus.permutation.p),
         tell_p(versus.majority.p),
         NONE if versus.percentile is None else f"{versus.percentile:.0f}",

@@ -34,15 +34,21 @@
       const headers = {};
       if (state.token) headers.Authorization = `Bearer ${state.token}`;
       if (body) headers["Content-Type"] = "application/json";
-      const signal = AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), state.asked.signal]);
+      // Not AbortSignal.any, which browsers have only since 2023 and 2024.
+      const own = new AbortController();
+      const stop = () => own.abort();
+      state.asked.signal.addEventListener("abort", stop);
+      setTimeout(stop, PATIENCE_MS);
       const sent = body && { method: "POST", body: JSON.stringify(body) };
-      const response = await fetch(`survey/comparison/${path}`, { ...sent, headers, signal });
+      const response = await fetch(
+        `survey/comparison/${path}`, { ...sent, headers, signal: own.signal },
+      );
       if (response.ok) return response;
       throw (await response.json()).error;
     }
 
-    // The last wish counts: what was asked before it is dropped.
-    async function load() {
+    // The last wish counts: what was asked before it is dropped. For ``below``, see showError.
+    async function load(below = null) {
       state.asked?.abort();
       const own = state.asked = new AbortController();
       content.setAttribute("aria-busy", "true");
@@ -66,22 +72,27 @@
         if (state.token && !state.page?.admin) state.token = null;
         status.textContent = "";
         if (!error?.ko) console.error(error);
-        showError(error);
+        showError(error, below);
       } finally {
         clearTimeout(patience);
         if (state.asked === own) content.removeAttribute("aria-busy");
       }
     }
 
-    function showError(error) {
+    // Below what is there to be tried again, or above the findings.
+    function showError(error, below = null) {
+      holder.querySelector(".kfer-error")?.remove();
       const box = make("div", "kfer-error");
       box.setAttribute("role", "alert");
       both(make("p", "", box), error?.ko ? [error.ko, error.en] : texts.error);
-      const retry = make("button", "", box);
-      retry.type = "button";
-      say(retry, "retry").addEventListener("click", () => { box.remove(); load(); });
-      content.querySelector(".kfer-error")?.remove();
-      content.prepend(box);
+      if (below) below.after(box);
+      else {
+        const retry = make("button", "", box);
+        retry.type = "button";
+        say(retry, "retry").addEventListener("click", () => { box.remove(); load(); });
+        content.prepend(box);
+      }
+      box.scrollIntoView({ block: "nearest" });
     }
 
     // --- filters -------------------------------------------------------------------------------
@@ -401,8 +412,13 @@
         say(button, "open");
         form.addEventListener("submit", (event) => {
           event.preventDefault();
-          state.token = input.value.trim() || null;
-          load();
+          const token = input.value.trim();
+          if (/[^ -~]/.test(token)) { // which no header can carry, and no token has
+            const [ko, en] = texts.token_wrong;
+            return showError({ ko, en }, form);
+          }
+          state.token = token || null;
+          load(form);
         });
         return;
       }
@@ -417,7 +433,7 @@
             const answer = await ask(`export?${query}`);
             charts().save(await answer.blob(), `kfer-${state.study}${suffix}`);
           } catch (error) {
-            showError(error);
+            showError(error, row);
           } finally {
             button.removeAttribute("aria-busy");
           }

@@ -2,6 +2,7 @@
 // the time from the image on the screen to the answer, and fetches the next image meanwhile.
 (() => {
   const LONG_GAP_MS = 30 * 60_000; // after which the instructions are shown again
+  const SETTLE_MS = 200; // sooner nobody has seen a face: it is the last one's key, pressed again
   const PANEL = ["PROLIFIC_PID", "STUDY_ID", "SESSION_ID"]; // what a panel's link says of its people
 
   window.kferMountSurvey = (root, config) => {
@@ -18,7 +19,7 @@
     let code = null;
     let trial = null;
     let block = null; // of the last trial shown: a rest comes where it changes
-    let paused = null; // id of the trial at which somebody last took a rest of their own
+    let left = null; // id of the trial that somebody last left: for a rest, or by their code
     let shownAt = null; // performance.now() when the image was on the screen
     let shownTime = null;
     let blurred = false;
@@ -31,7 +32,10 @@
     );
     const getKey = () => `kfer-survey-${study.name}`;
     // A code in the address has had its turn: the next visit is of the one that is kept.
-    const clearAddress = () => history.replaceState(null, "", location.pathname + location.search);
+    const clearAddress = () => {
+      const query = String(wish);
+      history.replaceState(null, "", location.pathname + (query && `?${query}`));
+    };
 
     function keepCode(next) {
       code = next;
@@ -96,7 +100,8 @@
     function showBackground() {
       const page = clear("background");
       addHeading(page, "about_you");
-      say(make("p", "", page), "about_you_hint");
+      const panel = study.demo ? [] : PANEL.filter((name) => wish.get(name));
+      say(make("p", "", page), panel.length ? "about_you_panel" : "about_you_hint");
       const selects = Object.entries(config.background).map(([name, choices]) => {
         const label = make("label", "kfer-question", page);
         say(make("span", "", label), name);
@@ -112,8 +117,8 @@
       addButton(row, "go_on", async () => {
         clearError(page);
         const answers = selects.map(([name, select]) => [name, select.value]);
-        const panel = PANEL.map((name) => [name.toLowerCase(), wish.get(name)]);
-        const told = [...answers, ...panel].filter(([, value]) => value);
+        const told = answers.filter(([, value]) => value);
+        for (const name of panel) told.push([name.toLowerCase(), wish.get(name)]);
         try {
           const begun = await ask("start", {
             study: study.name,
@@ -171,9 +176,12 @@
     async function resume(typed, fail) {
       try {
         const found = await ask("resume", { code: typed });
+        if (found.study.name !== study.name) wish.set("study", found.study.name);
+        study = found.study; // the code may be of another one, or of an earlier version
         keepCode(typed.trim().toUpperCase());
         if (!found.trial) return showResult(await ask("result", { code }));
-        if (found.closed) return showClosed();
+        if (study.closed) return showClosed();
+        left = found.trial.id;
         const gap = Date.now() - Date.parse(found.last_seen_at);
         if (gap > LONG_GAP_MS) showInstructions(() => enter(found.trial));
         else enter(found.trial);
@@ -217,7 +225,7 @@
       } catch {
         // The link's two minutes are over: the server gives a fresh one.
         const found = await ask("resume", { code });
-        if (found.closed && found.trial) throw { closed: true };
+        if (found.study.closed && found.trial) throw { closed: true };
         if (found.trial?.id !== trial.id) throw { moved: found.trial };
         trial = found.trial;
         return fetchShown();
@@ -253,7 +261,7 @@
 
     function pause() {
       if (pending) return;
-      paused = trial.id;
+      left = trial.id;
       showPause("pause", "paused", "paused_hint", "go_on", showTrial);
     }
 
@@ -304,9 +312,12 @@
       make("kbd", "", button).textContent = key;
       both(make("span", "", button), study.labels[option]);
       button.setAttribute("aria-pressed", String(option === trial.answer));
+      // Of clicks, browsers tell the pointer only since 2024, and some of them a wrong one.
+      let pointer;
+      button.addEventListener("pointerdown", (event) => { pointer = event.pointerType; });
       button.addEventListener("click", (event) => {
         // The second half of a double click is no answer to the face that has come up meanwhile.
-        if (event.detail < 2) answer(option, event.pointerType || "key");
+        if (event.detail < 2) answer(option, event.detail === 0 ? "key" : pointer);
       });
       keys[key] = () => answer(option, "key");
     }
@@ -314,7 +325,7 @@
     async function present(image, wait) {
       const mine = trial.id;
       shownAt = null;
-      blurred = paused === mine; // what somebody has rested over tells nothing by its time
+      blurred = left === mine; // what somebody has come back to tells nothing by its time
       try {
         image.src = await loadImage();
         await image.decode();
@@ -340,6 +351,7 @@
     async function answer(option, how) {
       if (pending || shownAt === null) return;
       const elapsed = performance.now() - shownAt;
+      if (elapsed < SETTLE_MS) return;
       const page = screen.firstChild;
       const buttons = [...page.querySelectorAll("[data-option]")];
       buttons.forEach((button) =>
@@ -360,7 +372,7 @@
             },
           });
           pending = false;
-          if (answered.feedback) showFeedback(page, answered, option);
+          if (answered.feedback) showFeedback(page, answered);
           else if (answered.trial) enter(answered.trial);
           else showResult(answered.result);
         } catch (error) {
@@ -373,7 +385,7 @@
       await sendVisibly();
     }
 
-    function showFeedback(page, answered, option) {
+    function showFeedback(page, answered) {
       const box = page.querySelector(".kfer-options");
       const { correct, label } = answered.feedback;
       const line = page.querySelector(".kfer-verdict");
@@ -383,7 +395,6 @@
       box.querySelectorAll("[data-option]").forEach((button) => {
         button.disabled = true;
         button.classList.toggle("kfer-true", button.dataset.option === label);
-        button.classList.toggle("kfer-chosen", button.dataset.option === option);
       });
       const next = () => (answered.trial ? enter(answered.trial) : showResult(answered.result));
       page.querySelector(".kfer-trial-top button").disabled = true; // the face is answered
@@ -433,7 +444,8 @@
       const page = clear("deleted");
       addHeading(page, texts.deleted.map((text) => `${text} ${gone.deleted}`));
       if (study.closed) return;
-      addButton(make("div", "kfer-buttons", page), "anew", showConsent, false);
+      // What is agreed to is the newest version's text, whichever version this was.
+      addButton(make("div", "kfer-buttons", page), "anew", begin, false);
     }
 
     // --- keys, focus, the first screen -----------------------------------------------------------

@@ -16,6 +16,7 @@ from tests.servers import AppServer
 from tests.survey.conftest import NOW
 from tests.survey.samples import add_study
 
+SETTLE_MS = 200  # what comes sooner answers no face
 NEXT = """before => {
   const survey = document.querySelector(".kfer-survey");
   return survey.dataset.screen !== "trial" || survey.dataset.ready !== before;
@@ -49,9 +50,24 @@ def go_to_practice(page: Page, tap: bool = False) -> None:
 
 
 def wait_until_ready(page: Page) -> str:
-    """The id of the trial whose image is on the screen."""
+    """The id of the trial whose image is on the screen, long enough to be answered."""
     expect(page.locator("[data-option]:enabled").first).to_be_visible()
+    seen = page.evaluate("document.timeline.currentTime")
+    page.wait_for_function(
+        "([seen, settle]) => performance.now() - seen >= settle", arg=[seen, SETTLE_MS]
+    )
     return page.locator(".kfer-survey").get_attribute("data-ready") or ""
+
+
+def put_clock_on(page: Page, milliseconds: int) -> None:
+    """Until it is reloaded, the page takes every face to have been seen for so much longer."""
+    page.evaluate(
+        """milliseconds => {
+          const now = performance.now.bind(performance);
+          performance.now = () => now() + milliseconds;
+        }""",
+        milliseconds,
+    )
 
 
 def read_progress(page: Page) -> str:
@@ -108,11 +124,20 @@ def answer_up_to(
 
 
 def list_answers(server: AppServer, code: str) -> list[Any]:
+    columns = (Response.label, Response.response_ms, Response.device, Response.revisions)
+    return _list_responses(server, code, *columns)
+
+
+def list_blurred(server: AppServer, code: str) -> list[bool]:
+    return [blurred for (blurred,) in _list_responses(server, code, Response.blurred)]
+
+
+def _list_responses(server: AppServer, code: str, *columns: Any) -> list[Any]:
     engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
     with transaction(engine, writes=False) as session:
         found = participation._get(session, code)
         rows = session.execute(
-            select(Response.label, Response.response_ms, Response.device, Response.revisions)
+            select(*columns)
             .join(Trial)
             .where(Trial.participation_id == found.id)
             .order_by(Trial.position)
@@ -141,6 +166,6 @@ def open_study(
         engine.dispose()
 
 
-def get_code(page: Page) -> str:
-    code: str = page.evaluate("localStorage.getItem('kfer-survey-demo')")
+def get_code(page: Page, study: str = "demo") -> str:
+    code: str = page.evaluate("study => localStorage.getItem(`kfer-survey-${study}`)", study)
     return code

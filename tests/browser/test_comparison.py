@@ -232,6 +232,7 @@ def test_the_researcher_sees_people_and_public_images_alone(
     tab.locator(".kfer-researcher input").fill("not this one")
     tab.locator(".kfer-researcher form button").click()
     expect(tab.locator(".kfer-error")).to_contain_text("관리자 토큰이 아니에요")
+    expect(tab.locator(".kfer-error")).to_be_in_viewport(ratio=0.9)
     expect(tab.locator(".kfer-researcher tbody")).to_have_count(0)
     tab.locator(".kfer-researcher input").fill(TOKEN)
     tab.locator(".kfer-researcher form button").click()
@@ -254,6 +255,37 @@ def test_the_researcher_sees_people_and_public_images_alone(
     tab.get_by_role("button", name="닫기").click()
     expect(tab.locator(".kfer-researcher tbody")).to_have_count(0)
     expect(tab.locator("img")).to_have_count(0)
+
+
+def test_a_token_that_no_header_can_carry_is_called_wrong(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, locale="en-US")
+    tab = open_tab(page)
+    tab.locator(".kfer-researcher summary").click()
+    tab.locator(".kfer-researcher input").fill("관리자 토큰")
+    tab.locator(".kfer-researcher form button").click()
+    expect(tab.locator(".kfer-error")).to_have_text("This is not the admin token.")
+    expect(tab.locator(".kfer-error")).to_be_in_viewport(ratio=0.9)
+    tab.locator(".kfer-researcher input").fill(TOKEN)
+    tab.locator(".kfer-researcher form button").click()
+    expect(tab.locator(".kfer-researcher tbody tr")).to_have_count(12)
+    expect(tab.locator(".kfer-error")).to_have_count(0)
+    # What the researcher asks for is told there too when it does not come.
+    page.route("**/comparison/export*", lambda route: route.abort())
+    tab.get_by_role("button", name="All answers, CSV").click()
+    expect(tab.locator(".kfer-error")).to_contain_text("cannot be reached")
+    expect(tab.locator(".kfer-error")).to_be_in_viewport(ratio=0.9)
+
+
+def test_an_older_browser_shows_the_findings_too(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    page.add_init_script("delete AbortSignal.any")
+    page.reload()
+    open_tab(page)
+    assert page.evaluate("AbortSignal.any") is None
 
 
 @pytest.mark.parametrize("locale", ["ko-KR", "en-US"])

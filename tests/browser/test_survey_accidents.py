@@ -1,6 +1,5 @@
 """What people do and mean no harm: two tabs, the back button, double clicks, rests."""
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from tests.browser.survey_steps import (
     get_code,
     go_to_practice,
     list_answers,
+    list_blurred,
     open_study,
     open_tab,
     press_primary,
@@ -95,6 +95,62 @@ def test_a_double_click_answers_one_face_and_skips_no_screen(
     assert {revisions for *_, revisions in answers} == {0}
 
 
+def test_what_is_pressed_twice_answers_no_face_unseen(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    code = get_code(page)
+    answer_up_to(page, server, code, "main", 2)
+    page.reload()
+    open_tab(page)
+    press_primary(page)
+    wait_until_ready(page)
+    # Whoever hits a key or taps once more does so as soon as the next face has come up.
+    page.evaluate("""() => {
+      const survey = document.querySelector(".kfer-survey");
+      new MutationObserver(() => {
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "2", bubbles: true }));
+        survey.querySelector("[data-option=슬픔]").click();
+      }).observe(survey, { attributeFilter: ["data-ready"] });
+    }""")
+    for key, place in (("1", "3"), ("3", "4")):
+        answer_by_key(page, key)
+        wait_until_ready(page)
+        assert read_progress(page) == f"{place} / 100"
+    assert [label for label, *_ in list_answers(server, code)[-2:]] == ["기쁨", "분노"]
+
+
+@pytest.mark.parametrize(
+    ("pressed", "click", "device"),
+    [
+        ("touch", {"detail": 1}, "touch"),  # of browsers whose clicks know no pointer
+        ("touch", {"detail": 1, "pointerType": "mouse"}, "touch"),  # or call every one a mouse
+        ("mouse", {"detail": 0}, "key"),  # pressed by Enter, after the mouse was there
+    ],
+)
+def test_the_device_is_what_the_button_was_pressed_with(
+    pressed: str,
+    click: dict[str, object],
+    device: str,
+    open_page: Callable[..., Page],
+    server: AppServer,
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    page.locator("[data-option=기쁨]").evaluate(
+        """(button, [pointerType, click]) => {
+          button.dispatchEvent(new PointerEvent("pointerdown", { pointerType, bubbles: true }));
+          const Click = "pointerType" in click ? PointerEvent : MouseEvent;
+          button.dispatchEvent(new Click("click", { ...click, bubbles: true }));
+        }""",
+        [pressed, click],
+    )
+    expect(page.locator(".kfer-feedback")).to_be_visible()
+    ((_, _, stored, _),) = list_answers(server, get_code(page))
+    assert stored == device
+
+
 def test_a_rest_hides_the_face_and_marks_its_answer(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
@@ -114,13 +170,25 @@ def test_a_rest_hides_the_face_and_marks_its_answer(
     assert list_answers(server, code) == []
     answer_by_key(page, "1")
     answer_by_key(page, "1")
-    with sqlite3.connect(server.data / "kfer.sqlite") as database:
-        rows = database.execute(
-            "SELECT blurred FROM response JOIN trial ON trial.id = trial_id "
-            "WHERE participation_id = (SELECT max(id) FROM participation) ORDER BY position"
-        ).fetchall()
-    database.close()
-    assert rows == [(1,), (0,)]
+    assert list_blurred(server, code) == [True, False]
+
+
+def test_a_face_that_is_come_back_to_marks_its_answer(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    code = get_code(page)
+    answer_by_key(page, "1")
+    wait_until_ready(page)
+    page.reload()
+    open_tab(page)
+    press_primary(page)
+    expect_screen(page, "practice")
+    press_primary(page)
+    answer_by_key(page, "1")
+    answer_by_key(page, "1")
+    assert list_blurred(server, code) == [False, True, False]
 
 
 def test_everything_can_be_deleted_on_the_way(
@@ -154,7 +222,7 @@ def test_a_panel_gets_its_people_back(
         page = open_page(server)
         page.goto(f"{server.url}/?study={name}&PROLIFIC_PID=p-123&SESSION_ID=s-9")
         go_to_practice(page)
-        code = page.evaluate(f"localStorage.getItem('kfer-survey-{name}')")
+        code = get_code(page, name)
         answer_up_to(page, server, code, "main", 10)
         page.reload()
         open_tab(page)
@@ -172,3 +240,28 @@ def test_a_panel_gets_its_people_back(
         assert {tuple(sorted(response.background.items())) for response in responses} == {
             (("prolific_pid", "p-123"), ("session_id", "s-9"))
         }
+
+
+def test_people_of_a_panel_are_told_what_is_kept_and_the_demo_keeps_nothing(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    with open_study(server, "paid", SMALL):
+        for study, told in (("paid", True), ("demo", False)):
+            page = open_page(server, query=f"?study={study}&PROLIFIC_PID=p-123")
+            expect_screen(page, "consent")
+            page.locator(".kfer-agree input").check()
+            press_primary(page)
+            expect_screen(page, "background")
+            text = page.locator(".kfer-survey-page")
+            for language, kept, unknown in (
+                ("ko", "패널이 붙인 참여자 번호는 답과 함께 저장해요", "누구인지 알 수 있는 것은"),
+                ("en", "identifier that your panel gave you is kept", "can tell who you are"),
+            ):
+                page.locator(f"[data-language={language}]").click()
+                expect(text).to_contain_text(kept if told else unknown)
+                expect(text).not_to_contain_text(unknown if told else kept)
+            with page.expect_request("**/survey/api/start") as asked:
+                press_primary(page)
+            expect_screen(page, "instructions")
+            sent = asked.value.post_data_json["background"]
+            assert sent == ({"prolific_pid": "p-123"} if told else {})

@@ -17,6 +17,8 @@ from tests.browser.survey_steps import (
     open_study,
     open_tab,
     press_primary,
+    put_clock_on,
+    wait_until_ready,
 )
 from tests.servers import AppServer
 from tests.survey.samples import SMALL, TEXTS
@@ -58,19 +60,58 @@ def test_a_code_in_the_address_gives_way_to_a_newer_one(
     assert len(list_answers(server, new)) == 1
 
 
+def test_a_code_of_another_study_leads_into_that_one(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    definition = replace(SMALL, taxonomy="fer7", size=14)
+    with open_study(server, "seven", definition):
+        page = open_page(server, query="?study=demo")
+        expect_screen(page, "consent")
+        begun = page.request.post(
+            f"{server.url}/survey/api/start",
+            data={"study": "seven", "consent": True, "language": "ko"},
+        ).json()
+        code = begun["code"]
+        page.locator(".kfer-have-code summary").click()
+        page.locator(".kfer-have-code input").fill(code)
+        page.locator(".kfer-have-code button").click()
+        expect_screen(page, "practice")
+        press_primary(page)
+        wait_until_ready(page)
+        expect(page.locator("[data-option=혐오]")).to_have_text("2혐오")
+        answer_by_key(page, "2")
+        assert [label for label, *_ in list_answers(server, code)] == ["혐오"]
+        assert (get_code(page, "seven"), get_code(page)) == (code, None)
+        # The device comes back to it, and its link leads there.
+        page.reload()
+        expect_screen(page, "welcome-back")
+        page.locator(".kfer-my-code summary").click()
+        page.evaluate("""() => Object.defineProperty(navigator, "clipboard", {
+          value: { writeText: async (text) => { window.copied = text; } },
+        })""")
+        page.get_by_role("button", name="링크 복사하기").click()
+        assert page.evaluate("window.copied") == f"{server.url}/?study=seven#code={code}"
+        answer_up_to(page, server, code, "main", None)
+        press_primary(page)
+        expect_screen(page, "result")
+        expect(page.locator(".kfer-parts").first).to_contain_text("혐오")
+        expect(page.locator(".kfer-survey .kfer-note")).to_have_count(0)  # no demonstration
+
+
 def test_a_study_that_is_over_still_shows_results_and_deletes(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
     with open_study(server, "over", SMALL) as (_, close):
         page = open_page(server, query="?study=over")
         go_to_practice(page)
-        done = page.evaluate("localStorage.getItem('kfer-survey-over')")
+        done = get_code(page, "over")
         answer_up_to(page, server, done, "main", None)
         other = open_page(server, query="?study=over")
         go_to_practice(other)
         answer_by_key(other, "1")
         close()
         # In the middle of it: the next face does not come.
+        wait_until_ready(other)
         other.keyboard.press("2")
         expect(other.locator(".kfer-survey .kfer-error")).to_contain_text("끝났어요")
         other.reload()
@@ -108,10 +149,7 @@ def test_a_face_that_was_left_for_hours_is_answered_and_marked(
         route.continue_()
 
     page.route("**/survey/api/answer", watch)
-    page.evaluate("""() => {
-      const now = performance.now.bind(performance);
-      performance.now = () => now() + 4 * 3_600_000;
-    }""")
+    put_clock_on(page, 4 * 3_600_000)
     answer_by_key(page, "1")
     (answer,) = sent
     assert answer["response_ms"] == 3_600_000

@@ -58,21 +58,24 @@ def draw_jpeg(level: int) -> bytes:
     return file.getvalue()
 
 
-def add_images(engine: Engine, visibility: str, per_label: int, prefix: str) -> list[str]:
+def add_images(
+    engine: Engine, visibility: str, per_label: int, prefix: str, taxonomy: str
+) -> list[str]:
     """A set of its own; returns the ids, which carry no label."""
-    ids = [f"{prefix}{index:03}" for index in range(per_label * len(LABELS))]
+    labels = get_taxonomy(taxonomy).labels
+    ids = [f"{prefix}{index:03}" for index in range(per_label * len(labels))]
     with transaction(engine) as session:
         image_set = ImageSet(
             name=f"set {prefix}",
             visibility=visibility,
-            taxonomy="korean5",
+            taxonomy=taxonomy,
             presentation={},
             created_at=NOW,
         )
         image_set.images = [
             Image(
                 id=image_id,
-                label=LABELS[index % len(LABELS)],
+                label=labels[index % len(labels)],
                 person=f"{index % 3}",
                 pixels_sha256=f"{index:064}",
                 width=48,
@@ -89,14 +92,14 @@ def add_study(
     engine: Engine, name: str = "small", definition: StudyDefinition = SMALL, attention: int = 0
 ) -> StudyRecord:
     """``definition.size`` main images, half of them public, practice and attention images."""
-    each = definition.size // 2 // len(LABELS)
-    main = [
-        image_id
-        for visibility in ("public", "private")
-        for image_id in add_images(engine, visibility, each, f"{name}-{visibility}-")
-    ]
-    practice = add_images(engine, "public", 1, f"{name}-practice-")[: definition.practice]
-    checks = add_images(engine, "public", 1, f"{name}-attention-")[:attention] if attention else []
+    each = definition.size // 2 // len(definition.labels.labels)
+
+    def add(visibility: str, per_label: int, kind: str) -> list[str]:
+        return add_images(engine, visibility, per_label, f"{name}-{kind}-", definition.taxonomy)
+
+    main = [image for kind in ("public", "private") for image in add(kind, each, kind)]
+    practice = add("public", 1, "practice")[: definition.practice]
+    checks = add("public", 1, "attention")[:attention] if attention else []
     phases = {"main": main, "practice": practice, "attention": checks}
     with transaction(engine) as session:
         return studies.add_study(session, name, definition, phases, NOW)

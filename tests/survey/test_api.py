@@ -74,6 +74,8 @@ def test_a_whole_participation(client: Client, server: AppServer) -> None:
         ("start", {"study": "demo", "consent": True, "language": "xx"}, "speaks ko, en, not 'xx'"),
         ("resume", {"code": "x" * 1_000_000}, "This code is not known"),
         ("back", {"code": ""}, "This code is not known"),
+        ("back", {"code": ["a", "b"]}, "code must be a text, but got \\['a', 'b'\\]"),
+        ("start", {"study": ["demo"], "consent": True, "language": "ko"}, "study must be a text"),
         ("result", {"code": "0000-0000-0000"}, "This code is not known"),
     ],
 )
@@ -96,7 +98,8 @@ def test_the_comparison_tells_nothing_about_one_person(client: Client) -> None:
     assert client.predict(api_name="/comparison", study="demo")["finished"] >= 0
     for arguments, message in (
         ({"study": "nowhere"}, "There is no study nowhere"),
-        ({"study": "demo", "filters": {"who": "me"}}, "filters: unknown who"),
+        ({"study": ["demo"]}, "study must be a text"),
+        ({"study": "demo", "filters": {"who": "me"}}, "filters: unknown 'who'"),
         ({"study": "demo", "filters": {"models": ["none@1"]}}, "models has"),
     ):
         with pytest.raises(AppError, match=message):

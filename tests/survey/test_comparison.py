@@ -238,7 +238,7 @@ def test_a_study_without_answers_says_so() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"who": 1}, "unknown who; allowed are visibility, labels, models, leave_out, since"),
+        ({"who": 1}, "unknown 'who'; allowed are visibility, labels, models, leave_out, since"),
         ({"visibility": "secret"}, "visibility must be one of public, private, not 'secret'"),
         ({"visibility": ["public"]}, "visibility must be one of"),
         ({"labels": "joy"}, "labels must be a list of texts"),

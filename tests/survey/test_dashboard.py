@@ -152,6 +152,12 @@ def test_a_token_that_can_be_guessed_is_refused(engine: Engine) -> None:
         Dashboard(engine, "secret")
 
 
+@pytest.mark.parametrize("token", ["열여섯 글자가 넘는 관리자 토큰", "sixteen letters\nand more"])
+def test_a_token_that_no_header_can_carry_is_refused(engine: Engine, token: str) -> None:
+    with pytest.raises(StudyError, match="ASCII letters, digits and signs"):
+        Dashboard(engine, token)
+
+
 @pytest.mark.usefixtures("study")
 def test_images_are_seen_outside_only_when_they_can_teach_nobody(engine: Engine) -> None:
     dashboard = Dashboard(engine, TOKEN)
@@ -286,12 +292,24 @@ def test_the_routes_say_who_may_ask_and_what_is_wrong(client: TestClient) -> Non
     assert client.post("/survey/comparison/view", json=wanted).json()["withheld"] == "no_images"
     admin = client.post("/survey/comparison/view", json={"study": "small"}, headers=bearer)
     assert len(admin.json()["participants"]) == 6
-    for body, status in (({"study": "other"}, 422), ({}, 400), ({"study": "small", "x": 1}, 400)):
+    for body, status in (
+        ({"study": "other"}, 422),
+        ({}, 400),
+        ({"study": "small", "x": 1}, 400),
+        ({"study": "small", "token": TOKEN}, 400),
+        ({"study": ["small"]}, 400),
+        ({"study": 5}, 400),
+        ({"study": "small", "language": ["ko"]}, 400),
+        ({"study": "small", "filters": ["labels"]}, 422),
+        (["small"], 400),
+    ):
         assert client.post("/survey/comparison/view", json=body).status_code == status
     export = "/survey/comparison/export?study=small&suffix=.csv"
     assert client.get(export).status_code == 403
     assert client.get(export, headers={"Authorization": "Bearer no"}).status_code == 403
     assert client.get(f"{export}&token={TOKEN}").status_code == 403  # it stands in no address
+    for route in ("export?study=%00&suffix=.csv", "thumbnail?study=%00&image=a"):
+        assert client.get(f"/survey/comparison/{route}", headers=bearer).status_code == 400
     sent = client.get(export, headers=bearer)
     assert (sent.status_code, sent.headers["cache-control"]) == (200, "private, no-store")
     assert sent.text.lstrip("\ufeff").startswith("subj,session,trial,rt")

@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from survey.links import LIFETIME_SECONDS, Signer, load_secret
 from survey.records import StudyDefinition
 from survey.web import STEP_BYTES, build_routes, pad
 from tests.survey.conftest import NOW
-from tests.survey.samples import LABELS, TEXTS, add_study, draw_jpeg
+from tests.survey.samples import LABELS, SMALL, TEXTS, add_study, draw_jpeg
 
 
 class Clock:
@@ -180,6 +181,55 @@ def test_what_no_database_takes_makes_no_sense(
         assert client.post(f"/survey/api/{route}", content=json.dumps(body)).status_code == 400
     late = {**answer, "response_ms": 1, "client": {"shown_at": "0001-01-01T00:00:00+14:00"}}
     assert client.post("/survey/api/answer", json=late).status_code == 200
+
+
+WRONG: tuple[Any, ...] = (["small"], 5, True, {"a": 1})
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_what_is_no_text_is_refused_at_every_step(
+    wrong: Any, endpoints: Endpoints, client: TestClient
+) -> None:
+    begun = start(endpoints)
+    answer = {
+        "code": begun["code"],
+        "trial_id": begun["trial"]["id"],
+        "label": LABELS[0],
+        "response_ms": 1,
+    }
+    taking_part = {"study": "small", "consent": True, "language": "ko"}
+    for step, body in (
+        *(("start", {**taking_part, name: wrong}) for name in ("study", "language")),
+        *(("answer", {**answer, name: wrong}) for name in ("code", "trial_id", "label")),
+        *((step, {"code": wrong}) for step in ("back", "resume", "result", "withdraw")),
+    ):
+        said = client.post(f"/survey/api/{step}", json=body)
+        assert (step, said.status_code) == (step, 400)
+        assert "must be a text" in said.json()["error"]["en"]
+        assert "이해할 수 없는 요청이에요" in said.json()["error"]["ko"]
+    assert client.post("/survey/api/answer", json=answer).status_code == 200
+
+
+def test_a_request_that_is_none_is_refused(client: TestClient) -> None:
+    for body in (b"", b"[1]", b"{", b'{"code": "a", "x": 1}', b"{}", b'"' + bytes(70_000) + b'"'):
+        assert client.post("/survey/api/resume", content=body).status_code == 400
+    assert client.get("/survey/api/study?name=%00").status_code == 400
+    assert client.get("/survey/api/study").json()["name"] == "small"
+
+
+def test_a_code_leads_back_into_its_own_study(engine: Engine, endpoints: Endpoints) -> None:
+    begun = start(endpoints)
+    other = replace(SMALL, taxonomy="fer7", size=14)
+    record = add_study(engine, "other", other)
+    with transaction(engine) as session:  # the next version asks with other labels
+        phases = {
+            phase: [image.id for image in studies.list_study_images(session, record, phase)]
+            for phase in ("main", "practice", "attention")
+        }
+        studies.add_study(session, "small", other, phases, NOW)
+    assert endpoints.study("small")["labels"].keys() == set(other.options)
+    study = endpoints.resume(begun["code"])["study"]
+    assert (study["name"], list(study["labels"])) == ("small", begun["trial"]["options"])
 
 
 def test_a_client_that_is_no_object_is_refused(endpoints: Endpoints) -> None:

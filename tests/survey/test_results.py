@@ -191,6 +191,17 @@ def test_the_demo_study_is_imported_once_and_balanced(engine: Engine) -> None:
     assert {image.label for image in practice} == set(LABELS)
 
 
+def test_the_consent_to_the_demo_names_all_that_is_kept() -> None:
+    """As section 3 of docs/study.md lists it."""
+    consent = demo_study.load_demo_definition().consent
+    for language, kept in (
+        ("ko", "동의 언어 스스로 고른 처음 횟수 때 시간 방법 떠났는지"),
+        ("en", "consent,language,yourself,your answer,first answer,how often,when,long,how,left"),
+    ):
+        for word in kept.split("," if language == "en" else " "):
+            assert word in consent[language]
+
+
 def test_two_processes_that_import_the_demo_at_once_agree(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
