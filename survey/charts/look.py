@@ -126,6 +126,14 @@ def tell_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def choose_step(most: int) -> int:
+    """Between at most seven ticks of an axis that counts up to ``most``: 1, 2 or 5, 10, 20 ..."""
+    step = 1
+    while most > 6 * step:
+        step = step * 5 // 2 if str(step).startswith("2") else step * 2
+    return step
+
+
 def draw_bars(figures: Sequence[Figure]) -> dict[str, Any]:
     """plotly's asymmetric error bars, in percent; none where there is no interval."""
     return {

@@ -16,6 +16,7 @@ from survey.charts.look import (
     Chart,
     Words,
     attach,
+    choose_step,
     draw_bars,
     lay_out,
     list_figures,
@@ -78,7 +79,7 @@ def plot_scores(summary: Summary, words: Words) -> Chart:
         words.say("사람 수", "people"),
         bargap=0.02,
     )
-    figure.update_yaxes(rangemode="tozero", tickformat="d", nticks=6)
+    figure.update_yaxes(rangemode="tozero", dtick=choose_step(int(counts.max())))
     figure.update_xaxes(range=[0, 100])
     numbers = pd.DataFrame(
         {
@@ -367,7 +368,7 @@ def plot_days(days: list[date], words: Words) -> Chart:
         )
     )  # fmt: skip
     lay_out(figure, words.say("날짜 (UTC)", "day (UTC)"), words.say("끝낸 사람", "people finished"))
-    figure.update_yaxes(rangemode="tozero", tickformat="d", nticks=6)
+    figure.update_yaxes(rangemode="tozero", dtick=choose_step(int(counts.max())))
     figure.update_xaxes(
         tickformat="%Y-%m-%d", nticks=6, tickvals=None if len(counts) > 6 else counts.index
     )

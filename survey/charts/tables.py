@@ -8,6 +8,7 @@ from survey.statistics.confusion import Confusion, compute_balanced_accuracy, co
 from survey.statistics.summary import ModelSummary, Summary
 
 NONE = "–"
+NBSP = "\u00a0"
 FEW_PEOPLE = 20
 # How often, in %, the 95 % intervals of people's mean, of a model's difference from it and of both
 # gaps between public and private hold the truth, by the number of people, whose accuracies differ
@@ -72,7 +73,8 @@ def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
         return dict.fromkeys(names, NONE)
     versus = model.versus
     values = (
-        f"{words.quote_points(versus.difference)}, {tell_p(versus.chance.p)}",
+        # The p stays on one line.
+        f"{words.quote_points(versus.difference)}, {tell_p(versus.chance.p).replace(' ', NBSP)}",
         tell_p(versus.permutation.p),
         tell_p(versus.majority.p),
         NONE if versus.percentile is None else f"{versus.percentile:.0f}",

@@ -11,7 +11,7 @@ import pytest
 
 import survey.statistics
 from survey.charts import models, people
-from survey.charts.look import REASONS, Chart, Words, attach, percent
+from survey.charts.look import REASONS, Chart, Words, attach, choose_step, percent
 from survey.records import ModelAnswer
 from survey.statistics.figures import Figure, explain
 from survey.statistics.summary import Summary, summarize
@@ -74,6 +74,16 @@ def test_scores_are_counted_up_to_the_best_and_in_nobodys_order() -> None:
     drawn = plot_counts(rows)
     assert drawn == {5 * low: 1 + (low == 19) for low in range(20)}
     assert drawn == plot_counts(rows[::-1])
+
+
+@pytest.mark.parametrize(
+    ("most", "step"), [(1, 1), (6, 1), (7, 2), (12, 2), (13, 5), (31, 10), (61, 20), (300, 50)]
+)
+def test_people_are_counted_in_whole_numbers(most: int, step: int) -> None:
+    assert choose_step(most) == step
+    table = build([[0] * 10] * most)
+    chart = people.plot_scores(summarize(table, []), Words("en"))
+    assert chart.figure.layout.yaxis.dtick == step
 
 
 def plot_counts(rows: list[list[int]]) -> dict[float, int]:
