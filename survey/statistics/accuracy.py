@@ -52,9 +52,14 @@ def compute_mean(table: AnswerTable) -> float:
 
 
 def draw_means(
-    values: NDArray[np.generic], there: NDArray[np.bool_], sampler: Sampler
+    values: NDArray[np.generic],
+    there: NDArray[np.bool_],
+    sampler: Sampler,
+    images: str = "images",
 ) -> NDArray[np.float64]:
     """(draws,) means of ``values`` (P, I) where ``there``, people and images drawn anew.
+
+    ``images`` names the kind of case that the sampler draws: images of another set are another.
 
     The two drawings are of sums by person and by image, so that they cost as much as there are
     people and images, not answers: a mean is nearly the sum of what both bring to it. What is
@@ -67,14 +72,14 @@ def draw_means(
     mean = shown.sum() / weights.sum()
     excess = shown - mean * weights
     total = np.full(sampler.draws, mean)
-    for kind, axis in (("people", 1), ("images", 0)):
+    for kind, axis in (("people", 1), (images, 0)):
         sums, sizes = excess.sum(axis=axis), weights.sum(axis=axis)
         drawn = sampler.count(kind, len(sums))
         with np.errstate(invalid="ignore", divide="ignore"):
-            total += spread(len(sums)) * (drawn @ sums) / (drawn @ sizes)
+            total += _spread(len(sums)) * (drawn @ sums) / (drawn @ sizes)
     return total
 
 
-def spread(n: int) -> float:
+def _spread(n: int) -> float:
     """By what deviations of n cases drawn anew are too small; 1 for a single case."""
     return float(np.sqrt(n / max(n - 1, 1)))

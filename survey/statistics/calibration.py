@@ -24,10 +24,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one model's top answers. ECE is of ``BINS`` bins, biased upwards with few images.
+    """Of one model's top answers. ``bins`` are those that hold an answer.
 
-    ``bins`` are those that hold an answer.
-    It has no interval: images drawn anew bias it once more, so that theirs can lie above it.
+    ECE is of ``BINS`` bins, biased upwards with few images. It has no interval: images drawn anew
+    bias it once more, so that theirs can lie above it.
     """
 
     bins: tuple[Bin, ...]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 
-from survey.statistics.accuracy import draw_means, spread
+from survey.statistics.accuracy import draw_means
 from survey.statistics.agreement import find_majority
 from survey.statistics.figures import Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
@@ -133,24 +133,13 @@ def estimate_visibility_gaps(
         missing = explain("needs answers to images of both sets", len(table.participants))
         return missing, dict.fromkeys(models, missing)
     people = len(table.participants)
-    by_person = sampler.count("people", people)
-    by_image = [
-        sampler.count(f"images of set {at}", int(chosen.sum())) for at, chosen in enumerate(sets)
-    ]
 
     def draw_gap(values: NDArray[np.float64]) -> Figure:
         value, total = 0.0, np.zeros(sampler.draws)
-        for sign, chosen, images in zip((1, -1), sets, by_image, strict=True):
-            there = table.answered[:, chosen].astype(np.float64)
-            shown = values[:, chosen] * there
-            mean = shown.sum() / there.sum()
-            excess = shown - mean * there
-            value += sign * mean
-            total += sign * mean
-            with np.errstate(invalid="ignore", divide="ignore"):
-                for drawn, axis in ((by_person, 1), (images, 0)):
-                    sums, sizes = excess.sum(axis=axis), there.sum(axis=axis)
-                    total += sign * spread(len(sums)) * (drawn @ sums) / (drawn @ sizes)
+        for at, (sign, chosen) in enumerate(zip((1, -1), sets, strict=True)):
+            shown, there = values[:, chosen], table.answered[:, chosen]
+            value += sign * shown[there].mean()
+            total += sign * draw_means(shown, there, sampler, images=f"images of set {at}")
         return take_interval(value, total, people)
 
     correct = table.correct.astype(np.float64)

@@ -223,19 +223,22 @@ def test_every_chart_is_drawn_and_downloads_in_every_format(
     expect(tab.locator("img")).to_have_count(0)
 
 
+def give_token(tab: Locator, token: str) -> None:
+    tab.locator(".kfer-researcher input").fill(token)
+    tab.locator(".kfer-researcher form button").click()
+
+
 def test_the_researcher_sees_people_and_public_images_alone(
     open_page: Callable[..., Page], server: AppServer, data: StudyData
 ) -> None:
     page = open_page(server)
     tab = open_tab(page)
     tab.locator(".kfer-researcher summary").click()
-    tab.locator(".kfer-researcher input").fill("not this one")
-    tab.locator(".kfer-researcher form button").click()
+    give_token(tab, "not this one")
     expect(tab.locator(".kfer-error")).to_contain_text("관리자 토큰이 아니에요")
     expect(tab.locator(".kfer-error")).to_be_in_viewport(ratio=0.9)
     expect(tab.locator(".kfer-researcher tbody")).to_have_count(0)
-    tab.locator(".kfer-researcher input").fill(TOKEN)
-    tab.locator(".kfer-researcher form button").click()
+    give_token(tab, TOKEN)
     expect(tab.locator(".kfer-researcher tbody tr")).to_have_count(12)
     shown = tab.locator(".kfer-researcher tbody tr td:nth-child(3)").all_inner_texts()
     right = data.table.correct.mean(axis=1)
@@ -263,12 +266,10 @@ def test_a_token_that_no_header_can_carry_is_called_wrong(
     page = open_page(server, locale="en-US")
     tab = open_tab(page)
     tab.locator(".kfer-researcher summary").click()
-    tab.locator(".kfer-researcher input").fill("관리자 토큰")
-    tab.locator(".kfer-researcher form button").click()
+    give_token(tab, "관리자 토큰")
     expect(tab.locator(".kfer-error")).to_have_text("This is not the admin token.")
     expect(tab.locator(".kfer-error")).to_be_in_viewport(ratio=0.9)
-    tab.locator(".kfer-researcher input").fill(TOKEN)
-    tab.locator(".kfer-researcher form button").click()
+    give_token(tab, TOKEN)
     expect(tab.locator(".kfer-researcher tbody tr")).to_have_count(12)
     expect(tab.locator(".kfer-error")).to_have_count(0)
     # What the researcher asks for is told there too when it does not come.
