@@ -51,6 +51,6 @@ $(APP_READY): requirements.txt | $(BIN)/pip
 	$(INSTALL) requirements.txt
 	@touch $@
 
-$(TEST_READY): requirements.txt training/requirements.txt tests/requirements.txt | $(BIN)/pip
+$(TEST_READY): $(wildcard requirements*.txt) training/requirements.txt tests/requirements.txt | $(BIN)/pip
 	$(INSTALL) tests/requirements.txt
 	@touch $(APP_READY) $@

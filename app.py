@@ -5,6 +5,7 @@ HOST=0.0.0.0 PORT=8080 KFER_MODEL=hf-hub:owner/name python app.py
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import gradio as gr
 from starlette.routing import BaseRoute
 
 import kfer.ui
+import kfer.uploads
 import kfer.web
 import survey.dashboard_web
 import survey.ui
@@ -35,7 +37,8 @@ OPEN_SURVEY = """() => {
   if (!study && !location.hash.includes("code=")) return;
   document.getElementById("kfer-take-part-button")?.click();
 }"""
-CACHE_SECONDS = (60, 300)  # how often outputs are looked through, and how old they may grow
+LOCAL = ("localhost", "127.0.0.1", "::1")
+CACHE_SECONDS = (60, 300)  # how often uploads and outputs are swept, and how old they may grow
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Settings:
     database_url: str | None = None
     secret: str | None = None
     admin_token: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The host as it stands before a port: an IPv6 address is put in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -65,6 +73,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         secret=environment.get("KFER_SECRET") or None,
         admin_token=environment.get("KFER_ADMIN_TOKEN") or None,
     )
+
+
+def loses_answers(environment: Mapping[str, str]) -> bool:
+    """Whether the app's folder ends with a Space's container, and no other place was named."""
+    places = ("KFER_DATA_DIR", "KFER_DATABASE_URL")
+    return "SPACE_ID" in environment and not any(environment.get(name) for name in places)
 
 
 def build_recognizer(model: str | None) -> tuple[Recognizer, KferError | None]:
@@ -87,7 +101,7 @@ def tell_time() -> datetime:
 def build_app(
     recognizer: Recognizer, missing: KferError | None, endpoints: Endpoints, dashboard: Dashboard
 ) -> gr.Blocks:
-    blocks = gr.Blocks(title="KFER", analytics_enabled=False, delete_cache=CACHE_SECONDS)
+    blocks = kfer.ui.Blocks(title="KFER", analytics_enabled=False)
     with blocks:
         kfer.ui.build_header()
         with gr.Tabs(overflow_behavior="wrap"):  # on a phone, all tabs stay in sight
@@ -105,12 +119,19 @@ def build_app(
     return blocks
 
 
-def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> None:
-    """Start serving in the background. Raises OSError when the port cannot be had."""
+def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute], uploads: Path) -> None:
+    """Start serving in the background, sweeping ``uploads``.
+
+    Raises OSError when the port cannot be had.
+    """
+    # Gradio asks its own page once, which a proxy could not answer.
+    exempt = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), *LOCAL, settings.host]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, exempt))
+    lifespan = kfer.uploads.build_lifespan(uploads, blocks.temp_file_sets, *CACHE_SECONDS)
     blocks.launch(
-        server_name=settings.host,
+        server_name=settings.address,
         server_port=settings.port,
-        app_kwargs={"routes": routes},
+        app_kwargs={"routes": routes, "lifespan": lifespan},
         theme=gr.themes.Soft(font=FONTS, font_mono=["monospace"]),
         css_paths=[kfer.ui.CSS, *survey.ui.CSS],
         max_file_size=kfer.web.MAX_BYTES,
@@ -131,10 +152,22 @@ def launch(blocks: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> No
 
 def main() -> None:
     """Exit status: 0 ended, 1 the app could not start, 2 the environment makes no sense."""
+    # What ends a service or a container ends it as Ctrl+C does: nothing sent is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = read_settings(os.environ)
     except ValueError as error:
         sys.exit(_complain(str(error), 2))
+    if loses_answers(os.environ):
+        _complain(
+            "this Space forgets every answer of a study when it sleeps or restarts; attach storage "
+            "and set KFER_DATA_DIR to a folder on it, or set KFER_DATABASE_URL and KFER_SECRET.",
+            0,
+        )
+    try:
+        uploads = kfer.uploads.claim_folder(settings.port)  # before Gradio asks where it is
+    except OSError as error:
+        sys.exit(_complain(f"the folder for uploads cannot be made ({error}); set TMPDIR", 1))
     try:
         recognizer, missing = build_recognizer(settings.model)
         study = open_survey(
@@ -157,7 +190,7 @@ def main() -> None:
         *survey.dashboard_web.build_routes(study.dashboard),
     ]
     try:
-        launch(blocks, settings, routes)
+        launch(blocks, settings, routes, uploads)
     except OSError as error:
         sys.exit(
             _complain(
@@ -166,7 +199,7 @@ def main() -> None:
                 1,
             )
         )
-    sys.stderr.write(f"KFER: http://{settings.host}:{settings.port}\n")
+    sys.stderr.write(f"KFER: http://{settings.address}:{settings.port}\n")
     try:
         recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
         for bundle in recognizer.bundles.values():
@@ -178,6 +211,8 @@ def main() -> None:
     except KferError as error:
         blocks.close()
         sys.exit(_complain(str(error), 1))
+    except KeyboardInterrupt:
+        blocks.close(verbose=False)
     blocks.block_thread()
 
 

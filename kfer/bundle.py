@@ -108,7 +108,7 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
             crop=_read_crop(own["crop"]),
             pretrained_cfg={**config["pretrained_cfg"]},
             num_classes=num_classes,
-            unsure_below=own.get("unsure_below"),
+            unsure_below=_read_share(own.get("unsure_below")),
             surrogate=_find_surrogate(folder, weights),
         )
         built = dict(config.get("model_args") or {}).get("num_classes", num_classes)
@@ -116,6 +116,8 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
             raise ValueError(f"model_args build {built} outputs, but num_classes is {num_classes}")
         for key in PREPROCESSING:
             bundle.pretrained_cfg[key]
+    except OSError as error:
+        raise BundleError(f"{_name(weights)} cannot be read ({error.strerror}).") from None
     except (KeyError, TypeError, ValueError, TaxonomyError) as error:
         detail = f"missing {error}" if isinstance(error, KeyError) else str(error)
         raise BundleError(
@@ -225,6 +227,14 @@ def _read_head(head: Mapping[str, Any]) -> Head:
 def _read_crop(crop: Mapping[str, Any]) -> CropSpec:
     spec = CropSpec(**crop)
     return replace(spec, margin=float(spec.margin), size=int(spec.size))
+
+
+def _read_share(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"unsure_below is {value!r}; it must be a number from 0 to 1, or null")
+    return float(value)
 
 
 def _check(bundle: Bundle, config: Mapping[str, Any]) -> None:

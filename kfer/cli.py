@@ -7,9 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,6 +74,10 @@ def predict(
     output: Annotated[
         Format, typer.Option("--format", help="json: one object per line and photo.")
     ] = Format.json,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A file for it instead of the shell; CSV so that spreadsheets open it."),
+    ] = None,
 ) -> None:
     """Print what the model reads in every face of every PHOTO.
 
@@ -80,7 +85,8 @@ def predict(
     """
     try:
         objects = _read_photos(photos, model, detector, detector_weights, taxonomy)
-        failed = _print_objects(objects, output)
+        with _open_output(out, output) as file:
+            failed = _print_objects(objects, output, file)
     except KferError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -130,7 +136,22 @@ def _read_photo(
     return describe(recognizer.analyze(photo, None, detector, taxonomy), name)
 
 
-def _print_objects(objects: Iterator[dict[str, Any]], output: Format) -> bool:
+@contextmanager
+def _open_output(out: Path | None, output: Format) -> Iterator[IO[str]]:
+    if out is None:
+        yield sys.stdout
+        return
+    # Spreadsheets take a CSV for UTF-8 by its mark alone.
+    encoding = "utf-8-sig" if output is Format.csv else "utf-8"
+    try:
+        file = out.open("w", encoding=encoding, newline="")
+    except OSError as error:
+        raise KferError(f"--out {out} cannot be written ({error.strerror}).") from None
+    with file:
+        yield file
+
+
+def _print_objects(objects: Iterator[dict[str, Any]], output: Format, file: IO[str]) -> bool:
     """Prints in the order given; True when any object is an error."""
     from kfer.render import build_rows, write_csv
 
@@ -139,17 +160,17 @@ def _print_objects(objects: Iterator[dict[str, Any]], output: Format) -> bool:
     for described in objects:
         failed = failed or "error" in described
         if output is Format.json:
-            typer.echo(json.dumps(described, ensure_ascii=False))
+            typer.echo(json.dumps(described, ensure_ascii=False), file)
         else:
             rows += build_rows(described)
     if output is Format.csv:
-        typer.echo(write_csv(rows), nl=False)
+        typer.echo(write_csv(rows), file, nl=False)
     elif output is Format.table:
-        _print_table(rows)
+        _print_table(rows, file)
     return failed
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[dict[str, Any]], file: IO[str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -168,7 +189,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             escape(row["note"] or ""),
         )
     # Wide enough for file names when the output goes into a file or a pipe.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(file=file, width=None if file.isatty() else 160).print(table)
 
 
 def main() -> None:

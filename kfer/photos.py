@@ -215,7 +215,7 @@ def _rescale(image: Image.Image) -> Image.Image:
 
 @functools.cache
 def _register_heif() -> None:
-    # Here, not at the top: importing pillow-heif costs 40 ms that no other format should pay.
-    from pillow_heif import register_heif_opener  # noqa: PLC0415
+    # Here, not at the top: importing pi-heif costs 40 ms that no other format should pay.
+    from pi_heif import register_heif_opener  # noqa: PLC0415
 
     register_heif_opener()

@@ -113,6 +113,19 @@ TEXTS: dict[str, tuple[str, str]] = {
         "카메라를 쓸 수 없어요. 브라우저의 카메라 권한을 확인해 주세요.",
         "The camera cannot be used. Check the browser's camera permission.",
     ),
+    "error_camera_https": (
+        "웹캠은 https 주소나 localhost에서만 쓸 수 있어요. 사진을 올리거나 https로 열어 주세요.",
+        "The webcam needs an https address or localhost. Upload a photo, or open the page over "
+        "https.",
+    ),
+    "error_camera_none": (
+        "카메라를 찾지 못했어요. 카메라를 연결하거나 사진을 올려 주세요.",
+        "No camera was found. Connect one, or upload a photo.",
+    ),
+    "error_camera_taken": (
+        "다른 프로그램이 카메라를 쓰고 있어요. 그 프로그램을 닫고 다시 해 주세요.",
+        "Another program is using the camera. Close it and try again.",
+    ),
     "model_notice": (
         "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요.",
         "The configured model is not available; the bundled model is used instead.",

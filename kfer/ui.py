@@ -13,6 +13,7 @@ from zlib import crc32
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
+from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 
 from kfer import __version__
 from kfer.bundle import CARD, Bundle
@@ -29,9 +30,24 @@ from kfer.web import AT_ONCE, MAX_BYTES, build_size_error, encode_jpeg
 
 STATIC = Path(__file__).parent / "static"
 CSS = STATIC / "kfer.css"
+NO_UPLOAD = "photo must be an uploaded file; send it with handle_file(...)."
 EXAMPLES = ("group", "happiness", "fluster", "anger", "sadness")
 
 _log = logging.getLogger(__name__)
+
+
+class Blocks(gr.Blocks):
+    """Refuses addresses for files.
+
+    Gradio would fetch whatever lies there into memory, however long it is, before the endpoint
+    is asked.
+    """
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        traverse(inputs, _refuse_address, is_file_obj_with_meta)
+        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
 
 
 def build_header() -> gr.HTML:
@@ -78,7 +94,7 @@ def build_about_tab(recognizer: Recognizer) -> None:
         card = bundle.folder / CARD
         if card.is_file():
             with gr.Accordion(bundle.identity, open=len(recognizer.bundles) == 1):
-                text = _strip_front_matter(card.read_text(encoding="utf-8"))
+                text = _strip_front_matter(card.read_text(encoding="utf-8", errors="replace"))
                 gr.Markdown(text, elem_classes=["kfer-model-card"])
 
 
@@ -88,14 +104,14 @@ def register_api(recognizer: Recognizer) -> None:
     def analyze(
         photo: gr.FileData,
         model: str | None = None,
-        detector: str = "mtcnn",
+        detector: str | None = "mtcnn",
         taxonomy: str | None = None,
     ) -> tuple[gr.FileData, dict[str, Any]]:
         """Read the faces of a photo: the annotated photo, and the readings as JSON."""
         name = _get(photo, "orig_name") or "photo"
         try:
             analysis = recognizer.analyze(
-                open_photo(_take_upload(photo)), model, detector, taxonomy
+                open_photo(_take_upload(photo)), model, detector or "mtcnn", taxonomy
             )
         except KferError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -110,6 +126,12 @@ def register_api(recognizer: Recognizer) -> None:
     gr.api(analyze, api_name="analyze", concurrency_limit=AT_ONCE, concurrency_id="model")
 
 
+def _refuse_address(file: dict[str, Any]) -> dict[str, Any]:
+    if is_http_url_like(file["path"]):
+        raise gr.Error(NO_UPLOAD, print_exception=False)
+    return file
+
+
 def _take_upload(photo: Any) -> bytes:
     """The upload's bytes; the file is deleted at once, read or not.
 
@@ -117,7 +139,7 @@ def _take_upload(photo: Any) -> bytes:
     """
     path = Path(_get(photo, "path") or "").resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()) or path.is_dir():
-        raise PhotoError("photo must be an uploaded file; send it with handle_file(...).")
+        raise PhotoError(NO_UPLOAD)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise build_size_error()

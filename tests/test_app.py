@@ -3,6 +3,8 @@
 Whether the app starts as on a Space, and what it says of a taken port, is in test_repository.py.
 """
 
+import asyncio
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 import app
 from app import Settings, build_app, build_recognizer, read_settings
+from kfer.bundle import load_bundle
 from kfer.errors import BundleError
 from kfer.recognizer import locate_bundle
 from tests.kfer.fake_recognizer import FakeRecognizer
@@ -83,6 +86,24 @@ def test_a_configured_model_stands_before_the_bundled_one(tiny_bundle: Path) -> 
     assert missing is None
 
 
+def edit_config(folder: Path, **own: object) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["kfer"].update(own)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_weights_that_cannot_be_read_are_said_to_be_so(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("kfer.bundle.hash_file", refuse)
+    with pytest.raises(BundleError) as refused:
+        load_bundle(tiny_bundle)
+    assert str(refused.value) == "tiny/model.safetensors cannot be read (Permission denied)."
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -98,8 +119,20 @@ def test_a_configured_model_stands_before_the_bundled_one(tiny_bundle: Path) -> 
             "the network cannot be built",
         ),
         (shutil.rmtree, "There is no model folder"),
+        (
+            lambda folder: edit_config(folder, unsure_below="0.59"),
+            "unsure_below is '0.59'; it must be a number from 0 to 1, or null",
+        ),
     ],
-    ids=["missing config", "foreign config", "broken config", "pickle", "damaged", "no folder"],
+    ids=[
+        "missing config",
+        "foreign config",
+        "broken config",
+        "pickle",
+        "damaged",
+        "no folder",
+        "threshold",
+    ],
 )
 def test_a_model_that_cannot_be_had_leaves_the_bundled_one_and_a_notice(
     break_it: Any, message: str, tiny_bundle: Path, tmp_path: Path
@@ -158,11 +191,24 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_one_line(
     assert line.startswith(f"KFER: KFER_DATA_DIR {taken / 'kfer'} cannot be used (")
 
 
+def test_an_ipv6_host_is_put_in_brackets_before_its_port() -> None:
+    assert read_settings({"HOST": "::1"}).address == "[::1]"
+    assert read_settings({"HOST": "0.0.0.0"}).address == "0.0.0.0"
+
+
 def test_a_card_whose_front_matter_never_ends_is_shown_whole(tiny_bundle: Path) -> None:
     folder = shutil.copytree(tiny_bundle, tiny_bundle.parent / "endless")
     (folder / "README.md").write_text("---\nlicense: mit\n---", encoding="utf-8")
     recognizer, missing = build_recognizer(str(folder))
     build_app(recognizer, missing, *build_empty_survey())
+
+
+def test_a_card_in_another_encoding_is_shown_as_far_as_it_can_be(tiny_bundle: Path) -> None:
+    folder = shutil.copytree(tiny_bundle, tiny_bundle.parent / "cp949")
+    (folder / "README.md").write_bytes("# 모델 card".encode("cp949"))
+    blocks = build_app(*build_recognizer(str(folder)), *build_empty_survey())
+    cards = [part.value for part in blocks.blocks.values() if isinstance(part, gr.Markdown)]
+    assert any("card" in str(card) and "\ufffd" in str(card) for card in cards)
 
 
 def find_html(blocks: gr.Blocks) -> str:
@@ -171,10 +217,44 @@ def find_html(blocks: gr.Blocks) -> str:
     return "".join(str(part.value) for part in components if isinstance(part, gr.HTML))
 
 
-def test_outputs_live_for_five_minutes_and_nothing_is_reported_home() -> None:
+def test_uploads_live_for_five_minutes_and_nothing_is_reported_home() -> None:
+    assert app.CACHE_SECONDS == (60, 300)
+    assert build_app(FakeRecognizer(), None, *build_empty_survey()).analytics_enabled is False
+
+
+@pytest.mark.parametrize("name", ["analyze", "comparison"])
+def test_no_caller_makes_the_server_fetch_an_address(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    async def fetch(address: str, **_: Any) -> str:
+        fetched.append(address)
+        return "photo.jpg"
+
+    monkeypatch.setattr("gradio.processing_utils.async_ssrf_protected_download", fetch)
     blocks = build_app(FakeRecognizer(), None, *build_empty_survey())
-    assert blocks.delete_cache == (60, 300)
-    assert blocks.analytics_enabled is False
+    (function,) = (each for each in blocks.fns.values() if each.api_name == name)
+    file = {"path": "https://example.org/endless.jpg", "meta": {"_type": "gradio.FileData"}}
+    inputs: list[Any] = [None] * len(function.inputs)
+    for sent in (file, {"nested": [file]}):
+        with pytest.raises(gr.Error, match="photo must be an uploaded file"):
+            asyncio.run(blocks.preprocess_data(function, [sent, *inputs[1:]], None))
+    assert fetched == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "lost"),
+    [
+        ({}, False),
+        ({"SPACE_ID": "owner/space"}, True),
+        ({"SPACE_ID": "owner/space", "KFER_DATA_DIR": "/data"}, False),
+        ({"SPACE_ID": "owner/space", "KFER_DATABASE_URL": "postgresql://"}, False),
+    ],
+    ids=["no Space", "bare Space", "storage", "database"],
+)
+def test_a_space_without_storage_is_warned_of(environment: dict[str, str], lost: bool) -> None:
+    assert app.loses_answers(environment) is lost
 
 
 def test_the_public_endpoints_are_those_of_the_contract() -> None:

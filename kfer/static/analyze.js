@@ -8,7 +8,15 @@
   const NUMBER_ONLY = 40; // px of a box's width, below which its tag is just the number
   const NO_SHARE = 90; // px, below which the tag leaves out the probability
   const NAMED_LINE = 0.12; // share from which the timeline says which emotion a line is
+  const LINE_NAME = 0.2; // of the timeline's height, that a name takes
+  const LEAST_HEIGHT = 120; // px, at which smaller photos are shown
   const SMOOTHING = 0.5; // share of the newest frame in what is shown live
+
+  const CAMERA_ERRORS = {
+    SecurityError: "error_camera_https",
+    NotFoundError: "error_camera_none",
+    NotReadableError: "error_camera_taken",
+  };
 
   const percent = (share) => `${Math.round(share * 100)} %`;
   const message = ([ko, en]) => ({ ko, en });
@@ -255,6 +263,8 @@
     window.kfer.onLanguage(namePhoto);
     // The tags' words depend on the size of the photo on the screen.
     photo.addEventListener("load", () => {
+      const enlarged = LEAST_HEIGHT / photo.naturalHeight;
+      photo.style.width = enlarged > 1 ? `${photo.naturalWidth * enlarged}px` : "";
       if (mode === "photo" && shown?.analysis) draw(shown.analysis, false);
     });
 
@@ -313,6 +323,8 @@
       openView();
       showBusy("starting_camera");
       try {
+        // Browsers have none where the page came over plain http from another machine.
+        if (!navigator.mediaDevices) throw new DOMException("", "SecurityError");
         const opened = await navigator.mediaDevices.getUserMedia(
           { video: { width: 640, height: 480, facingMode: "user" }, audio: false });
         if (mine !== ticket) { // stopped, or a photo came, while the visitor was asked
@@ -325,17 +337,17 @@
         }));
         video.srcObject = stream;
         await video.play();
-      } catch {
-        if (mine === ticket) loseCamera();
+      } catch (error) {
+        if (mine === ticket) loseCamera(CAMERA_ERRORS[error.name]);
       } finally {
         if (mine === ticket) showBusy(null);
       }
       if (mine === ticket && mode === "live") runLive();
     }
 
-    function loseCamera() {
+    function loseCamera(reason = "error_camera") {
       actions.stop();
-      showError(message(texts.error_camera));
+      showError(message(texts[reason]));
     }
 
     function stopCamera() {
@@ -428,11 +440,12 @@
       ends.replaceChildren();
       const now = Object.entries(history.at(-1)?.probs ?? {})
         .filter(([label, share]) => share >= NAMED_LINE && label in config.english[analysis.taxonomy])
-        .sort((a, b) => b[1] - a[1]);
-      let free = 0; // from the top, below the name before
-      for (const [label, share] of now) {
-        const top = Math.max(1 - share, free);
-        free = top + 0.2;
+        .sort((a, b) => b[1] - a[1])
+        .slice(0, Math.round(1 / LINE_NAME));
+      let free = 0; // from the top, below the name before, with room for those that follow
+      for (const [index, [label, share]] of now.entries()) {
+        const top = Math.max(Math.min(1 - share, 1 - LINE_NAME * (now.length - index)), free);
+        free = top + LINE_NAME;
         const name = make("span", "", ends);
         name.style.setProperty("--emotion", config.colors[label]);
         name.style.top = `${top * 100}%`;

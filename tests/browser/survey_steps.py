@@ -37,6 +37,14 @@ def expect_screen(page: Page, name: str) -> None:
     expect(page.locator(f".kfer-survey[data-screen={name}]")).to_be_visible()
 
 
+def come_back(page: Page) -> None:
+    """Reloads the page and goes on from what the device has kept."""
+    page.reload()
+    open_tab(page)
+    expect_screen(page, "welcome-back")
+    press_primary(page)
+
+
 def go_to_practice(page: Page, tap: bool = False) -> None:
     open_tab(page)
     page.locator(".kfer-agree input").check()

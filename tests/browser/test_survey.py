@@ -13,6 +13,7 @@ from tests.browser.survey_steps import (
     SETTLE_MS,
     answer_by_key,
     answer_by_tap,
+    come_back,
     expect_screen,
     get_code,
     go_to_practice,
@@ -129,10 +130,7 @@ def test_reload_another_device_and_back(open_page: Callable[..., Page], server: 
     assert read_progress(page) == "3 / 100"
     code = get_code(page)
 
-    page.reload()
-    open_tab(page)
-    expect_screen(page, "welcome-back")
-    press_primary(page)
+    come_back(page)
     wait_until_ready(page)
     assert read_progress(page) == "3 / 100"
 
@@ -223,9 +221,7 @@ def test_everything_can_be_deleted_by_oneself(
                     "response_ms": index, "client": {"device": "mouse"},
                 },
             )  # fmt: skip
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     expect_screen(page, "result")
     expect(page.locator(".kfer-score")).to_have_text("100장 중 20장을 맞히셨어요")
     expect(page.locator(".kfer-receipt code")).to_have_text(code)

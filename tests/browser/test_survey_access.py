@@ -10,6 +10,7 @@ from tests.browser.conftest import PHONE
 from tests.browser.survey_steps import (
     answer_by_key,
     answer_up_to,
+    come_back,
     expect_screen,
     get_code,
     go_to_practice,
@@ -161,16 +162,12 @@ def test_every_screen_from_the_first_face_to_the_end(
     expect_screen(page, "pause")
     check_screen(page, "pause")
     answer_up_to(page, server, code, "main", 25)
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     answer_by_key(page, "1", stop_at=("rest",))
     page.locator(".kfer-my-code summary").click()
     check_screen(page, "rest")
     answer_up_to(page, server, code, "main", None)
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     expect_screen(page, "result")
     check_screen(page, "result")
     refused.add("withdraw")

@@ -11,6 +11,7 @@ from survey.database import open_database, transaction
 from tests.browser.survey_steps import (
     answer_by_key,
     answer_up_to,
+    come_back,
     expect_screen,
     get_code,
     go_to_practice,
@@ -102,9 +103,7 @@ def test_what_is_pressed_twice_answers_no_face_unseen(
     go_to_practice(page)
     code = get_code(page)
     answer_up_to(page, server, code, "main", 2)
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     wait_until_ready(page)
     # Whoever hits a key or taps once more does so as soon as the next face has come up.
     page.evaluate("""() => {
@@ -181,9 +180,7 @@ def test_a_face_that_is_come_back_to_marks_its_answer(
     code = get_code(page)
     answer_by_key(page, "1")
     wait_until_ready(page)
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     expect_screen(page, "practice")
     press_primary(page)
     answer_by_key(page, "1")
@@ -224,9 +221,7 @@ def test_a_panel_gets_its_people_back(
         go_to_practice(page)
         code = get_code(page, name)
         answer_up_to(page, server, code, "main", 10)
-        page.reload()
-        open_tab(page)
-        press_primary(page)
+        come_back(page)
         answer_by_key(page, "1")
         expect_screen(page, "result")
         if shown == "link":

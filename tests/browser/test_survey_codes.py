@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.survey_steps import (
     answer_by_key,
     answer_up_to,
+    come_back,
     expect_screen,
     get_code,
     go_to_practice,
@@ -41,21 +42,15 @@ def test_a_code_in_the_address_gives_way_to_a_newer_one(
     new = get_code(page)
     assert new != old
     answer_by_key(page, "1")
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     expect_screen(page, "practice")
     assert get_code(page) == new
     # Nor does a link that leads nowhere take away what the device keeps.
     page.goto(f"{server.url}/?study=demo#code=0000-0000-0000-0000")
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     expect(page.locator(".kfer-survey .kfer-error")).to_contain_text("모르는 코드")
     assert get_code(page) == new
-    page.reload()
-    open_tab(page)
-    press_primary(page)
+    come_back(page)
     expect_screen(page, "practice")
     assert len(list_answers(server, new)) == 1
 
@@ -123,9 +118,7 @@ def test_a_study_that_is_over_still_shows_results_and_deletes(
         expect(other.locator(".kfer-survey")).to_contain_text("이 설문은 끝났어요")
         # Whoever has finished comes to the result by the link, and can delete everything.
         page.goto(f"{server.url}/?study=over#code={done}")
-        page.reload()
-        open_tab(page)
-        press_primary(page)
+        come_back(page)
         expect_screen(page, "result")
         page.get_by_role("button", name="내 답 모두 지우기").click()
         page.get_by_role("button", name="네, 지워 주세요").click()

@@ -183,14 +183,52 @@ def test_a_snapshot_before_the_camera_is_there_does_nothing(watched: Page) -> No
     expect(page.locator(".kfer-card").first).to_be_visible()
 
 
-def test_a_camera_that_is_refused_is_said(page: Page) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("NotAllowedError", "카메라를 쓸 수 없어요"),
+        ("NotFoundError", "카메라를 찾지 못했어요"),
+        ("NotReadableError", "다른 프로그램이 카메라를 쓰고 있어요"),
+    ],
+)
+def test_why_there_is_no_camera_is_said(error: str, said: str, page: Page) -> None:
     page.evaluate(
-        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error()); }"
+        """name => {
+          navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
+        }""",
+        error,
     )
     page.locator("[data-action=camera]").click()
-    expect(page.locator(".kfer-error")).to_contain_text("카메라를 쓸 수 없어요")
+    expect(page.locator(".kfer-error")).to_contain_text(said)
     expect(page.locator(".kfer-empty")).to_be_visible()
     expect(page.locator("[data-action=choose]")).to_be_visible()
+
+
+def test_a_page_over_plain_http_says_that_the_webcam_needs_https(page: Page) -> None:
+    page.evaluate("() => Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+    page.locator("[data-action=live]").click()
+    expect(page.locator(".kfer-error")).to_contain_text("https 주소나 localhost")
+    expect(page.locator(".kfer-empty")).to_be_visible()
+    expect(page.locator("[data-action=choose]")).to_be_visible()
+
+
+@pytest.mark.parametrize("shares", [(0.3, 0.25, 0.2, 0.15), (0.2,) * 5, (0.125,) * 8], ids=str)
+def test_the_names_of_the_lines_stay_beside_them(shares: tuple[float, ...], page: Page) -> None:
+    labels = TAXONOMIES["ferplus8"].labels
+    answer_frames(page, [dict(zip(labels, [*shares, *[0.0] * len(labels)], strict=False))], 0)
+    start(page, "live")
+    wait_for_frames(page, 1)
+    bottom = page.evaluate(
+        """() => {
+          const place = document.querySelector(".kfer-line-ends").getBoundingClientRect();
+          const names = [...document.querySelectorAll(".kfer-line-ends span")];
+          const all = names.map((name) => name.getBoundingClientRect());
+          const clear = all.every((each, i) => i === 0 || each.top >= all[i - 1].bottom - 1);
+          return [names.length, clear, Math.max(...all.map((each) => each.bottom)) - place.bottom];
+        }"""
+    )
+    assert bottom[:2] == [min(len(shares), 5), True]
+    assert bottom[2] <= 1
 
 
 def test_a_shown_frame_is_young_and_a_second_visitor_is_served_meanwhile(
@@ -222,18 +260,17 @@ def test_a_shown_frame_is_young_and_a_second_visitor_is_served_meanwhile(
     assert max(waits) < 2 * SLOW_SECONDS
 
 
-def answer_frames(page: Page, shares: list[float], limit: float) -> None:
-    """A frame each, of one face that is 기쁨 with that share; all later ones wait for ever."""
-    others = [label for label in TAXONOMIES["ferplus8"].labels if label != "기쁨"]
-    frames = iter(shares)
+def answer_frames(page: Page, frames: list[dict[str, float]], limit: float) -> None:
+    """A frame each, of one face with these probabilities; all later ones wait for ever."""
+    waiting = iter(frames)
 
     def answer(route: Route) -> None:
-        share = next(frames, None)
-        if share is None:
+        probs = next(waiting, None)
+        if probs is None:
             return
-        rest = dict.fromkeys(others, (1 - share) / len(others))
-        face = {"rect": [200, 100, 200, 200], "label": "기쁨", "unsure": share < limit,
-                "probs": {"기쁨": share, **rest}}  # fmt: skip
+        label = max(probs, key=lambda name: probs[name])
+        face = {"rect": [200, 100, 200, 200], "label": label, "unsure": probs[label] < limit,
+                "probs": probs}  # fmt: skip
         analysis = {"width": 640, "height": 480, "model": "any", "taxonomy": "ferplus8",
                     "approximate": False, "faces": [face], "note": None}  # fmt: skip
         route.fulfill(json={"analysis": analysis, "csv": "", "turned": False})
@@ -250,7 +287,11 @@ def test_live_answers_are_unsure_by_the_share_that_is_shown(
     """The mean of two frames: the newer one alone would be judged the other way."""
     limit = locate_bundle(None).unsure_below
     assert limit is not None
-    answer_frames(page, [limit + step for step in steps], limit)
+    others = [label for label in TAXONOMIES["ferplus8"].labels if label != "기쁨"]
+    frames = []
+    for share in (limit + step for step in steps):
+        frames.append({"기쁨": share, **dict.fromkeys(others, (1 - share) / len(others))})
+    answer_frames(page, frames, limit)
     start(page, "live")
     wait_for_frames(page, 2)
     expect(page.locator(".kfer-unsure")).to_have_count(int(unsure))

@@ -6,8 +6,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from gradio.utils import get_upload_folder
@@ -269,6 +271,17 @@ def test_a_page_leaves_nothing_on_the_disk_and_a_call_only_its_picture(
     assert left.read_bytes() == Path(picture).read_bytes() != frame
 
 
+def test_an_app_that_is_told_to_end_leaves_no_picture(tmp_path: Path) -> None:
+    with run_app(tmp_path / "app") as server:
+        with build_client(server.url, tmp_path / "downloads") as client:
+            client.predict(handle_file(GROUP), detector="none", api_name="/analyze")
+        left = [path.suffix for path in server.list_files()]
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+    assert left == [".jpg"]
+    assert server.list_files() == []
+
+
 def test_an_upload_that_was_read_is_gone_and_says_so(server: AppServer) -> None:
     status, body = post(
         f"{server.url}/gradio_api/upload", *build_upload("once.webp", GROUP.read_bytes())
@@ -291,7 +304,7 @@ def short_lived(
     port = find_port()
     blocks = build_app(recognizer, None, *build_empty_survey())
     settings = Settings("127.0.0.1", port, None, tmp_path / "data")
-    launch(blocks, settings, build_routes(recognizer))
+    launch(blocks, settings, build_routes(recognizer), tmp_path / "cache")
     yield f"http://127.0.0.1:{port}", tmp_path / "cache", recognizer
     blocks.close(verbose=False)
 
@@ -309,10 +322,22 @@ def test_outputs_and_forgotten_uploads_are_gone_after_their_age(
     assert status == 200
     (forgotten,) = (Path(path) for path in json.loads(body))
     assert forgotten.is_relative_to(cache)
+    body, content_type = build_upload("broken.webp", GROUP.read_bytes() * 4)
+    broken = HTTPConnection(urlsplit(url).netloc)
+    broken.putrequest("POST", "/gradio_api/upload")
+    broken.putheader("Content-Type", content_type)
+    broken.putheader("Content-Length", str(len(body)))
+    broken.endheaders(body[: len(body) // 2])
+    wait_for(lambda: len(list_files(cache)) > 0)
+    broken.close()
+    wait_for(lambda: list(cache.iterdir()) == [])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while list_files(cache) and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    assert list_files(cache) == []
+    assert condition()
 
 
 def build_upload(name: str, data: bytes) -> tuple[bytes, str]:

@@ -155,6 +155,24 @@ def test_csv_has_a_row_per_face_and_defuses_file_names() -> None:
         assert float(row[row["label"]]) == max(probabilities)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["table", "json", "csv"])
+@pytest.mark.usefixtures("inside")
+def test_a_file_gets_what_the_shell_would(output: str) -> None:
+    command = ["predict", "휴가 사진.webp", "--detector", "none", "--format", output]
+    shell = run_here(command)
+    assert run_here([*command, "--out", "readings"]).out == ""
+    written = Path("readings").read_bytes()
+    assert written.startswith(b"\xef\xbb\xbf") is (output == "csv")  # as spreadsheets want it
+    assert written.decode("utf-8-sig") == shell.out
+
+
+def test_a_file_that_cannot_be_written_is_said_before_any_photo_is_read(tmp_path: Path) -> None:
+    result = run_here(["predict", "no such photo.jpg", "--out", str(tmp_path / "no" / "readings")])
+    assert result.status == 1
+    assert result.err.endswith("readings cannot be written (No such file or directory).\n")
+
+
 @pytest.mark.parametrize("output", ["table", "json", "csv"])
 def test_any_file_name_can_be_printed(output: str, tmp_path: Path) -> None:
     """What looks like markup, and what is not UTF-8."""
@@ -206,7 +224,7 @@ def test_the_table_marks_unsure_and_approximate_answers(
     face = {"rect": [1, 2, 3, 4], "detection_score": 0.9, "label": "기쁨", "label_en": "joy",
             "unsure": marks["unsure"], "probs": {"기쁨": 0.51, "슬픔": 0.49}}  # fmt: skip
     described = {"file": "a.jpg", **marks, "faces": [face], "note": None}
-    assert _print_objects(iter([described]), Format.table) is False
+    assert _print_objects(iter([described]), Format.table, sys.stdout) is False
     assert re.search(rf" {re.escape(answer)} +│ +{share} +│", capsys.readouterr().out)
 
 
