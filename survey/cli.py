@@ -124,6 +124,8 @@ def freeze(
                 raise typer.BadParameter("a .csv belongs to a study: freeze STUDY --model FILE.csv")
             version, done = freeze_file(engine, Path(model), name, record, now())
         else:
+            if name:
+                raise typer.BadParameter("--name is for a .csv; a model has its own name")
             version, done = _freeze_model(engine, model, labels, record)
         typer.echo(f"{version.identity}: {done} predictions frozen.")
         mapping = find_mapping(version.source, labels)

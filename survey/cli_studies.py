@@ -76,7 +76,9 @@ def create_study(
                 return studies.list_candidates(session, read.taxonomy, names)
 
             checks = list_images([attention]) if attention else []
+            told = {image.pixels_sha256 for image in checks}  # practice tells the answers
             warm_up = list_images([practice]) if practice else []
+            warm_up = [image for image in warm_up if image.pixels_sha256 not in told]
             if not practice and read.practice:
                 raise typer.BadParameter("--practice names the set that practice images come from")
             if practice and practice == attention:

@@ -1,5 +1,6 @@
 """URL -> engine, schema brought up to date, and transactions that end in one piece."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ BUSY_MS = 5000  # how long a writer waits for another process
 CONNECT_SECONDS = 10  # how long a PostgreSQL server may say nothing
 TURN_SECONDS = 30  # and for its turn in this one, where every turn is short
 _MIGRATION_LOCK = 7_351_942_011  # any number that nothing else locks on a PostgreSQL server
+
+_log = logging.getLogger(__name__)
 
 
 def locate_database(url: str | None, data_dir: Path) -> str:
@@ -161,10 +164,13 @@ def transaction(engine: Engine, writes: bool = True) -> Iterator[Session]:
 
     Raises DatabaseError when the database is locked, full or gone: the caller may simply retry.
     """
+    options: dict[str, Any] = {"writes": writes}
+    if not writes and engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"  # all is read as of one moment
     try:
         with (
             _take_turn(engine if writes else None),
-            Session(engine.execution_options(writes=writes), expire_on_commit=False) as session,
+            Session(engine.execution_options(**options), expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
@@ -209,5 +215,9 @@ def _is_passing(error: DBAPIError) -> bool:
 
 
 def _explain(error: DBAPIError) -> str:
-    """The driver's first line, without the statement and its parameters."""
-    return str(error.orig).strip().splitlines()[0]
+    """The driver's first line; where it may tell a server's address, that goes to the log alone."""
+    line = str(error.orig).strip().splitlines()[0]
+    if isinstance(error.orig, sqlite3.Error):
+        return line
+    _log.warning("the database: %s", line)
+    return "the database's server is out of reach or refuses; the reason is logged"

@@ -45,10 +45,16 @@ class Endpoints:
         consent: bool,
         language: str,
         background: Mapping[str, str] | None = None,
+        version: int | None = None,
+        code: str | None = None,
     ) -> dict[str, Any]:
-        """Take part in a study: the code that leads back, and the first trial."""
+        """Take part in a study: the code that leads back, and the first trial.
+
+        ``version`` and ``code``: see ``participation.start``.
+        """
+        answers = check_background(background)
         code, step = participation.start(
-            self._engine, study, consent, language, check_background(background), self._tell_time()
+            self._engine, study, consent, language, answers, self._tell_time(), version, code
         )
         return {"code": code, **self._describe(step)}
 
@@ -130,6 +136,7 @@ def describe_study(study: StudyRecord) -> dict[str, Any]:
     shown = [name_options(definition.labels, language) for language in ("ko", "en")]
     return {
         "name": study.name,
+        "version": study.version,
         "title": pair_texts(definition.title),
         "consent": pair_texts(definition.consent),
         "languages": list(definition.languages),

@@ -57,15 +57,29 @@ def start(
     language: str,
     background: Mapping[str, str],
     now: datetime,
+    version: int | None = None,
+    code: str | None = None,
 ) -> tuple[str, Step]:
     """The code that leads back here, and the first trial.
 
-    Raises StudyError for a study that is not there or closed, ParticipationError without consent.
+    ``version``: the one whose text was shown; no other is agreed to. ``code``: the caller's own, so
+    that the same call gives the same participation where the first reply was lost. Raises
+    StudyError for a study that is not there or closed, ParticipationError without consent.
     """
-    code = make_code()
+    code = make_code() if code is None else _check_code(code)
     with transaction(engine) as session:
         study = get_named_study(session, study_name)
         _require_open(study)
+        if version not in (None, study.version):
+            raise ParticipationError(
+                "The study was changed after this page had come up; read its text once more.",
+                "이 화면을 여신 뒤에 설문이 바뀌었어요. 설명을 다시 읽어 주세요.",
+            )
+        begun = store.find_participation(session, hash_code(code))
+        if begun is not None and begun.progress == 0 and begun.study == study:
+            return code, _show_current(session, begun)
+        if begun is not None:
+            raise ParticipationError("This code is taken; leave it out for another one.")
         if consent is not True:
             raise ParticipationError(
                 "Taking part needs your consent; nothing was stored.",
@@ -176,6 +190,7 @@ def get_result(engine: Engine, code: str) -> Result:
             [r for r in store.list_responses(session, study, participation) if r.phase == "main"],
             studies.list_model_answers(session, study),
             store.list_scores(session, study),
+            closed=study.closed_at is not None,
         )
 
 
@@ -228,8 +243,20 @@ def make_code() -> str:
 
 def hash_code(code: str) -> str:
     """As it is stored; what people mistype (small letters, spaces, O for 0) is put right first."""
-    clean = code.upper().translate(str.maketrans("OIL", "011", " -\t\r\n"))
-    return hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(_clean_code(code).encode("utf-8", "replace")).hexdigest()
+
+
+def _clean_code(code: str) -> str:
+    return code.upper().translate(str.maketrans("OIL", "011", " -\t\r\n"))
+
+
+def _check_code(code: str) -> str:
+    clean = _clean_code(code)
+    if len(clean) != CODE_LENGTH or not set(clean) <= set(CODE_LETTERS):
+        raise ParticipationError(
+            f"code must be {CODE_LENGTH} of {CODE_LETTERS}, drawn by lot; leave it out for one."
+        )
+    return code
 
 
 def hash_consent(study: StudyRecord, language: str) -> str:

@@ -80,6 +80,7 @@ class StudyDefinition:
             held = isinstance(texts, Mapping) and bool(texts)
             told = held and all(isinstance(text, str) and text for text in texts.values())
             self._require(name, told, "a text for each language")
+        self._require("consent", set(self.consent) <= {"ko", "en"}, "in ko, en or both")
         self._require("title", set(self.title) == set(self.consent), "in the consent's languages")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:

@@ -66,10 +66,12 @@ def build_result(
     answers: Sequence[ResponseRecord],
     model_answers: Iterable[ModelAnswer],
     scores: Sequence[int],
+    *,
+    closed: bool = False,
 ) -> Result:
     """``answers`` are those to main trials.
 
-    ``scores`` are those of everybody who finished, this person's among them.
+    ``scores`` are those of everybody who finished, this person's among them; ``closed`` the study.
 
     A model counts where it has answered every one of the images.
     """
@@ -93,7 +95,7 @@ def build_result(
     below = sum(score < own.score for score in scores)
     equal = sum(score == own.score for score in scores) - 1
     others = len(scores) - 1
-    shown = definition.shown_while_open
+    shown = definition.shown_while_open or closed
     enough = shown and others >= ENOUGH_PEOPLE  # one's own is known: the mean would tell theirs
     return Result(
         whole=own,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from survey.database import take_lock
 from survey.errors import StudyError
@@ -157,7 +157,8 @@ def list_showable(
 ) -> frozenset[str]:
     """Images of the study that may be seen outside of it: public, and in no study that is open.
 
-    ``while_open``: the researcher may see public ones before that.
+    Pictures count by their pixels: the same one may stand in several sets. ``while_open``: the
+    researcher may see public ones before that.
     """
     query = (
         select(Image.id)
@@ -167,11 +168,12 @@ def list_showable(
     )
     if not while_open:
         shown = (
-            select(StudyImage.image_id)
+            select(aliased(Image).pixels_sha256)
+            .join(StudyImage)
             .join(Study, Study.id == StudyImage.study_id)
             .where(Study.closed_at.is_(None))
         )
-        query = query.where(Image.id.not_in(shown))
+        query = query.where(Image.pixels_sha256.not_in(shown))
     return frozenset(session.scalars(query))
 
 

@@ -79,10 +79,15 @@ def register_api(endpoints: Endpoints, dashboard: Dashboard) -> None:
     """Offer ``/survey_...`` and ``/comparison`` to gradio_client and curl."""
 
     def survey_start(
-        study: str, consent: bool, language: str, background: dict[str, Any] | None = None
+        study: str,
+        consent: bool,
+        language: str,
+        background: dict[str, Any] | None = None,
+        version: int | None = None,
+        code: str | None = None,
     ) -> dict[str, Any]:
         """Take part in a study: the code that leads back, and the first trial."""
-        return endpoints.start(study, consent, language, background)
+        return endpoints.start(study, consent, language, background, version, code)
 
     def survey_answer(
         code: str,

@@ -2,6 +2,7 @@
 // images fetched ahead. None of it knows where somebody is in the study.
 (() => {
   const KEEP = 3; // fetched images
+  const CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
   const PATIENCE_MS = 30_000; // after which a server that says nothing counts as out of reach
 
   function make(tag, className, parent) {
@@ -16,6 +17,13 @@
     set(key, value) { try { localStorage.setItem(key, value); } catch { /* blocked in a frame */ } },
     remove(key) { try { localStorage.removeItem(key); } catch { /* as above */ } },
   };
+
+  // As the server makes them: 12 of Crockford's letters, 60 bits.
+  function makeCode() {
+    const drawn = crypto.getRandomValues(new Uint8Array(12));
+    const letters = [...drawn].map((byte) => CODE_LETTERS[byte % CODE_LETTERS.length]).join("");
+    return letters.match(/.{4}/g).join("-");
+  }
 
   const both = (element, text) => window.kfer.say(element, text[0], text[1]);
 
@@ -77,10 +85,11 @@
         response = await fetch(`survey/api/${route}`, { ...post, signal });
         answer = await response.json();
       } catch {
-        throw { ko, en, passing: !response || response.status >= 500 };
+        throw { ko, en, passing: true }; // a proxy's or a hotel's page, or half an answer
       }
-      if (response.ok) return answer;
-      throw { ko, en, ...answer?.error, passing: response.status >= 500 };
+      // Only what our own server says is final.
+      if (response.ok && answer) return answer;
+      throw { ko, en, ...answer?.error, passing: response.status >= 500 || !answer?.error };
     }
 
     // --- pieces of screens ---------------------------------------------------------------------
@@ -139,7 +148,7 @@
     }
 
     return {
-      make, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress, addWait,
+      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress, addWait,
       clearError, showError, fetchImage: buildImages(),
     };
   };

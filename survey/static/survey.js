@@ -10,8 +10,8 @@
     const screen = root.querySelector(".kfer-survey");
     const pieces = window.kferSurveyPieces(config);
     const {
-      make, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress, addWait,
-      clearError, showError, fetchImage,
+      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress,
+      addWait, clearError, showError, fetchImage,
     } = pieces;
     const { addResult, addReceipt } = window.kferSurveyResult(config, pieces);
     const wish = new URLSearchParams(location.search);
@@ -19,11 +19,12 @@
     let code = null;
     let trial = null;
     let block = null; // of the last trial shown: a rest comes where it changes
-    let left = null; // id of the trial that somebody last left: for a rest, or by their code
+    const seen = new Set(); // ids of trials: coming back to one tells nothing by its time
     let shownAt = null; // performance.now() when the image was on the screen
     let shownTime = null;
     let blurred = false;
     let pending = false;
+    let proposed = null; // code of a participation whose beginning may be asked for twice
     let keys = {}; // of the screen that is shown
 
     // After the #, a code is sent to no server and stands in no log.
@@ -40,7 +41,9 @@
     function keepCode(next) {
       code = next;
       storage.set(getKey(), code);
-      clearAddress();
+      wish.set("study", study.name); // whichever is offered at the next visit
+      if (storage.get(getKey()) === code) clearAddress();
+      else history.replaceState(null, "", buildLink()); // storage is blocked
     }
 
     // Only this one: another participation that the device keeps is not to be lost with it.
@@ -79,8 +82,9 @@
       addCodeForm(page);
     }
 
-    function addCodeForm(page) {
+    function addCodeForm(page, typed = null) {
       const details = make("details", "kfer-have-code", page);
+      details.open = typed !== null;
       say(make("summary", "", details), "have_code");
       const form = make("form", "", details);
       const field = make("label", "", form);
@@ -89,6 +93,7 @@
       input.autocomplete = "off";
       input.spellcheck = false;
       input.maxLength = 40;
+      input.value = typed ?? "";
       const go = make("button", "", form);
       say(go, "resume");
       form.addEventListener("submit", (event) => {
@@ -114,6 +119,7 @@
         return [name, select];
       });
       const row = make("div", "kfer-buttons", page);
+      proposed = proposed ?? makeCode();
       addButton(row, "go_on", async () => {
         clearError(page);
         const answers = selects.map(([name, select]) => [name, select.value]);
@@ -122,15 +128,18 @@
         try {
           const begun = await ask("start", {
             study: study.name,
+            version: study.version,
+            code: proposed,
             consent: true,
             language: study.languages.includes(window.kfer.language)
               ? window.kfer.language : study.languages[0],
             background: Object.fromEntries(told),
           });
+          proposed = null;
           keepCode(begun.code);
           showInstructions(() => enter(begun.trial));
         } catch (error) {
-          showError(page, error);
+          showError(page, error, error.passing ? undefined : begin);
         }
       });
     }
@@ -176,12 +185,11 @@
     async function resume(typed, fail) {
       try {
         const found = await ask("resume", { code: typed });
-        if (found.study.name !== study.name) wish.set("study", found.study.name);
         study = found.study; // the code may be of another one, or of an earlier version
         keepCode(typed.trim().toUpperCase());
         if (!found.trial) return showResult(await ask("result", { code }));
         if (study.closed) return showClosed();
-        left = found.trial.id;
+        seen.add(found.trial.id);
         const gap = Date.now() - Date.parse(found.last_seen_at);
         if (gap > LONG_GAP_MS) showInstructions(() => enter(found.trial));
         else enter(found.trial);
@@ -261,7 +269,6 @@
 
     function pause() {
       if (pending) return;
-      left = trial.id;
       showPause("pause", "paused", "paused_hint", "go_on", showTrial);
     }
 
@@ -325,7 +332,7 @@
     async function present(image, wait) {
       const mine = trial.id;
       shownAt = null;
-      blurred = left === mine; // what somebody has come back to tells nothing by its time
+      blurred = seen.has(mine);
       try {
         image.src = await loadImage();
         await image.decode();
@@ -341,6 +348,8 @@
       wait.remove();
       requestAnimationFrame((time) => {
         shownAt = time;
+        seen.add(mine);
+        blurred ||= !document.hasFocus(); // another window is in front
         shownTime = new Date().toISOString();
         screen.querySelectorAll("[data-option]").forEach((button) => { button.disabled = false; });
         screen.dataset.ready = trial.id;
@@ -462,19 +471,22 @@
     for (const event of ["blur", "visibilitychange"]) {
       window.addEventListener(event, () => { blurred = true; });
     }
+    // Another tab of the app's own hides the page without either.
+    new IntersectionObserver(() => { blurred ||= root.offsetParent === null; }).observe(root);
 
     async function begin() {
       const page = clear("opening");
+      const linked = new URLSearchParams(location.hash.slice(1)).get("code");
       say(addWait(page), "opening");
       try {
         study = await ask(`study?name=${encodeURIComponent(wish.get("study") ?? "")}`);
       } catch (error) {
         page.replaceChildren();
-        if (error.passing) showError(page, error, begin);
-        else say(make("p", "", page), "no_study");
-        return;
+        if (error.passing) return showError(page, error, begin);
+        say(make("p", "", page), "no_study");
+        return addCodeForm(page, linked); // their study may be closed
       }
-      const kept = new URLSearchParams(location.hash.slice(1)).get("code") ?? storage.get(getKey());
+      const kept = linked ?? storage.get(getKey());
       if (kept) showWelcomeBack(kept);
       else if (study.closed) showClosed();
       else showConsent();

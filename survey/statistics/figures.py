@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ def estimate_shares(hits: ArrayLike, n: ArrayLike) -> list[Figure]:
 
 
 def take_interval(value: float, draws: NDArray[np.float64], n: int) -> Figure:
-    """The value with the percentile interval of its draws; undefined ones are left out."""
+    """The value with the percentile interval of its draws; undefined ones are left out.
+
+    Draws that are all the same tell nothing of how far off the value may be: no interval.
+    """
     known = draws[np.isfinite(draws)]
     if not np.isfinite(value):
         return explain("not a number for these answers", n)
-    if known.size == 0:
+    if known.size == 0 or np.ptp(known) < ROUNDING:
         return Figure(float(value), None, None, n)
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Figure(float(value), float(low), float(high), n)

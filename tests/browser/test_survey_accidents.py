@@ -188,6 +188,53 @@ def test_a_face_that_is_come_back_to_marks_its_answer(
     assert list_blurred(server, code) == [False, True, False]
 
 
+def test_a_face_that_was_seen_before_going_back_marks_its_answer(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    code = get_code(page)
+    answer_up_to(page, server, code, "main", 1)
+    come_back(page)
+    press_primary(page)
+    answer_by_key(page, "1")  # marked, as a return is
+    answer_by_key(page, "2")
+    wait_until_ready(page)  # the third face is looked at ...
+    page.keyboard.press("Backspace")
+    expect(page.locator(".kfer-progress span")).to_have_text("2 / 100")
+    answer_by_key(page, "3")
+    answer_by_key(page, "1")  # ... for longer than its time tells
+    answer_by_key(page, "1")
+    assert list_blurred(server, code)[5:] == [True, False, True, False]
+
+
+def test_another_tab_of_the_app_counts_as_left(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    page.get_by_role("tab", name="Analyze").click()
+    expect(page.locator(".kfer-survey")).to_be_hidden()
+    open_tab(page)
+    for _ in range(2):
+        answer_by_key(page, "1")
+    assert list_blurred(server, get_code(page)) == [True, False]
+
+
+def test_a_window_behind_another_counts_as_left(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    page.evaluate("document.hasFocus = () => false")
+    answer_by_key(page, "1")
+    page.evaluate("delete document.hasFocus")
+    wait_until_ready(page)  # it came up while the window was behind
+    answer_by_key(page, "1")
+    answer_by_key(page, "1")
+    assert list_blurred(server, get_code(page)) == [False, True, False]
+
+
 def test_everything_can_be_deleted_on_the_way(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:

@@ -231,6 +231,7 @@ def test_faces_can_be_cut_out_at_the_import(data: Path) -> None:
         (("studies", "create", "a", "--definition", "no.toml"), 1, "cannot be read as TOML"),
         (("studies", "close", "a"), 1, "There is no study a; see: python -m survey studies"),
         (("freeze", "--model", "nowhere"), 1, "There is no model folder 'nowhere'"),
+        (("freeze", "--name", "mine"), 2, "--name is for a .csv; a model has its own name"),
         (("export", "a", "--out", "a.csv"), 1, "There is no study a; see: python -m survey"),
         (("export", "a", "--out", "a.xlsx"), 1, "a.xlsx: unknown kind of file; allowed are .csv"),
         (("withdraw", "0000-0000-0000"), 1, "This code is not known"),
@@ -295,6 +296,12 @@ def test_no_picture_is_shown_twice_and_no_set_of_other_labels_is_taken(data: Pat
         assert refused.exit_code == 2
         told = " ".join(refused.stderr.replace("│", " ").split())
         assert "image set 'other' has labels of aihub7" in told
+    # Practice would tell what the attention check asks.
+    told_before = call(
+        *create, "--practice", "again", "--attention", "open", "--set", "team", "--set", "warm-up"
+    )
+    assert told_before.exit_code == 1
+    assert "practice" in told_before.stderr
     same = call(*create, "--practice", "warm-up", "--attention", "warm-up")
     assert "need sets of their own" in " ".join(same.stderr.replace("│", " ").split())
 

@@ -180,6 +180,11 @@ def test_images_are_seen_outside_only_when_they_can_teach_nobody(engine: Engine)
     assert dashboard.show("small")["thumbnails"] == []
     with transaction(engine) as session:
         studies.close_study(session, "again", NOW)
+    # Nor while other sets with the same pictures are in one.
+    add_study(engine, "elsewhere")
+    assert dashboard.show("small")["thumbnails"] == []
+    with transaction(engine) as session:
+        studies.close_study(session, "elsewhere", NOW)
     assert set(public) <= set(dashboard.show("small")["thumbnails"])
     assert dashboard.draw_thumbnail("small", public[0])[:2] == b"\xff\xd8"
     for token in (None, TOKEN):

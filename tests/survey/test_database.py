@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, create_engine, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from kfer.labels import get_taxonomy
@@ -23,8 +23,9 @@ from survey.freeze import freeze
 from survey.models import Base, FrozenPrediction, Image, ImageSet, Participant
 from survey.records import ModelVersion
 from survey.statistics.describe import describe_summary
+from tests.processes import find_port
 from tests.survey.conftest import NOW
-from tests.survey.samples import add_study
+from tests.survey.samples import add_images, add_study
 from tests.survey.test_results import read_brightness
 
 
@@ -302,15 +303,37 @@ def test_two_apps_that_freeze_a_model_at_once_agree(engine: Engine) -> None:
     assert sorted(predicted) == sorted(images)
 
 
-def test_a_statement_that_waits_too_long_may_be_tried_again(engine: Engine) -> None:
+def test_a_statement_that_waits_too_long_may_be_tried_again(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     if engine.dialect.name != "postgresql":
         pytest.skip("SQLite waits for BUSY_MS, which another test sees")
     with (
-        pytest.raises(DatabaseError, match=r"could not be saved .*statement timeout"),
+        pytest.raises(DatabaseError, match=r"could not be saved .*the reason is logged"),
         transaction(engine) as session,
     ):
         session.execute(text("SET LOCAL statement_timeout = 50"))
         session.execute(text("SELECT pg_sleep(5)"))
+    assert "statement timeout" in caplog.text
+
+
+def test_participants_are_not_told_where_the_server_is(caplog: pytest.LogCaptureFixture) -> None:
+    port = find_port()  # nobody listens
+    engine = create_engine(f"postgresql+psycopg://me@127.0.0.1:{port}/x")
+    with pytest.raises(DatabaseError) as refused, transaction(engine) as session:
+        session.execute(text("SELECT 1"))
+    assert "127.0.0.1" not in str(refused.value)
+    assert str(port) in caplog.text
+
+
+def test_what_is_read_is_of_one_moment(engine: Engine) -> None:
+    count = select(func.count()).select_from(ImageSet)
+    with transaction(engine, writes=False) as session:
+        assert session.scalar(count) == 0
+        add_images(engine, "public", 1, "later-", "korean5")
+        assert session.scalar(count) == 0
+    with transaction(engine, writes=False) as session:
+        assert session.scalar(count) == 1
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,43 @@ def count_rows(engine: Engine) -> dict[str, int]:
         }
 
 
+def test_a_beginning_whose_reply_was_lost_is_asked_for_again(study_engine: Engine) -> None:
+    code = make_code()
+    first = start(study_engine, code=code)
+    again = start(study_engine, code=code.lower())  # as it is typed
+    assert first[1] == again[1]
+    assert count_rows(study_engine)["participant"] == 1
+    answer(study_engine, code, first[1])
+    for study in ("small", "other"):
+        if study == "other":
+            add_study(study_engine, "other")
+        with pytest.raises(ParticipationError, match="is taken"):
+            start(study_engine, study_name=study, code=code)
+    assert count_rows(study_engine)["participant"] == 1
+
+
+@pytest.mark.parametrize("code", ["", "0000-0000-000", "0000-0000-00000", "0000-0000-000U"])
+def test_a_code_of_ones_own_is_as_long_as_ours(code: str, study_engine: Engine) -> None:
+    with pytest.raises(ParticipationError, match="code must be 12 of 0123456789ABC"):
+        start(study_engine, code=code)
+    assert count_rows(study_engine)["participant"] == 0
+
+
+def test_nobody_agrees_to_a_text_that_was_not_shown(study_engine: Engine) -> None:
+    assert start(study_engine, version=1)[1].participation.study.version == 1
+    with transaction(study_engine) as session:
+        first = participation.get_named_study(session, "small")
+        images = {
+            phase: [image.id for image in studies.list_study_images(session, first, phase)]
+            for phase in ("main", "practice", "attention")
+        }
+        studies.add_study(session, "small", SMALL, images, NOW)
+    with pytest.raises(ParticipationError, match="The study was changed after this page"):
+        start(study_engine, version=1)
+    assert count_rows(study_engine)["participant"] == 1
+    assert start(study_engine, version=2)[1].participation.study.version == 2
+
+
 def test_a_whole_participation(study_engine: Engine) -> None:
     code, step = start(study_engine)
     assert re.fullmatch("[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", code)

@@ -76,6 +76,8 @@ def test_a_study_that_is_shown_later_tells_nothing_of_others() -> None:
     result = build_result(held, ANSWERS, [], [2, 1, 3, 4, 0, 2])
     assert (result.people, result.mean, result.below, result.equal) == (None,) * 4
     assert result.to_json()["people"] is None
+    after = build_result(held, ANSWERS, [], [2, 1, 3, 4, 0, 2], closed=True)
+    assert (after.people, after.mean) == (6, 2.0)
     assert build_result(SMALL, ANSWERS, [], [2]).to_json()["people"]["n"] == 1
 
 

@@ -93,6 +93,17 @@ def test_p_is_below_5_percent_just_where_the_interval_does_not_hold_nothing(skil
     assert (chance.n, 0 < chance.p <= 1) == (12, True)
 
 
+@pytest.mark.parametrize("images", [1, 2, 6])
+def test_few_images_prove_nothing(images: int) -> None:
+    """Everybody wrong and the model right: no draw says otherwise, as the draws are all alike."""
+    table = build([[1] * images] * 6, private=[at == 0 for at in range(images)])
+    found, chance = estimate_difference(table, np.ones(images, dtype=bool), sampler())
+    assert (found.value, found.low, found.high) == (1, None, None)
+    assert chance.p == 2.0 ** (1 - images)
+    gap, _ = estimate_visibility_gaps(build([[0, 1]] * 6, private=[False, True]), {}, sampler())
+    assert (gap.value, gap.low, gap.high) == (1, None, None)
+
+
 def test_people_who_differ_make_the_difference_less_sure_and_the_permutations_not() -> None:
     # The model is always right, and so are eight of ten people; or each on eight of ten images.
     split = build([[0] * 40] * 8 + [[1] * 40] * 2)
