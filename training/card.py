@@ -15,6 +15,7 @@ from training.evaluate import Evaluation, HeadFigures, find_head_specs
 from training.explain_au import list_strongest
 from training.export import EVALUATION
 from training.files import replace_text
+from training.network import is_own_architecture
 from training.origin import find_ancestors, find_pretrained, read_training
 from training.sources.fer2013 import FER2013
 from training.wording import (
@@ -42,8 +43,8 @@ tags: [facial-expression-recognition, emotion, korean, calibrated]
 _UNITS_TITLE, _USES_TITLE = "## Action units\n", "## Intended use\n"
 _USES = f"""{_USES_TITLE}
 A demonstration and a research aid: comparing how people and a model read the same faces, labelling
-pictures for a study, teaching. It reads the *expression* on a picture, as raters on the internet
-would name it; it does not know what a person feels.
+pictures for a study, teaching. It reads the *expression* on a picture, as those who labelled its
+training pictures would name it; it does not know what a person feels.
 
 **Not for** hiring, schooling, policing, medicine, or any decision about a person. The European
 Union's AI Act (Regulation 2024/1689, Article 5(1)(f)) forbids inferring emotions at work and in
@@ -241,9 +242,9 @@ def _describe_photos(photos: PhotoFigures | None) -> str:
     accuracy = photos.accuracy
     return f"""## Whole photos
 
-{accuracy.n} photos of `{photos.folder}`, from the detector on, shown as `{taxonomy.name}`; they
-took no part in training. A face was found in {percent(photos.found)};
-**{percent(accuracy.value)}** ({tell_interval(accuracy)}) are read as their manifest says.
+{accuracy.n} photos of `{photos.folder}`, from the detector on, shown as `{taxonomy.name}`. A face
+was found in {percent(photos.found)}; **{percent(accuracy.value)}** ({tell_interval(accuracy)})
+are read as their manifest says.
 
 Rows are the truth, columns the answers:
 
@@ -309,17 +310,20 @@ def _describe_origin(bundle: Bundle) -> str:
 def _describe_loading(bundle: Bundle) -> str:
     heads = sorted(bundle.heads, key=lambda head: head.start)
     logits = ", ".join(f"{h.start}-{h.stop - 1} are `{h.taxonomy.name}`" for h in heads)
+    needed, served = "", " `python -m kfer predict PHOTO` does\nall of it."
+    if is_own_architecture(bundle):
+        needed = "import training.architectures  # of a checkout of KFER: timm has none like it\n"
+        served = "\nThe app and `python -m kfer` have no such network either."
     return f"""## Loading
 
 ```python
 import timm
-model = timm.create_model("local-dir:models/{bundle.name}", pretrained=True).eval()
+{needed}model = timm.create_model("local-dir:models/{bundle.name}", pretrained=True).eval()
 ```
 
 Dark crops are brightened first (`kfer.classifier.brighten`).
 Logits {logits}; divide by the head's temperature
-(`config.json`, key `kfer`) and take the softmax within a head. `python -m kfer predict PHOTO` does
-all of it.
+(`config.json`, key `kfer`) and take the softmax within a head.{served}
 """
 
 

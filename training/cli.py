@@ -5,6 +5,7 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -22,7 +23,6 @@ from training.cli_options import (
     ImagesOption,
     RecipeOption,
     choose_device,
-    refuse_processes,
     report_epoch,
     resumable,
     warn_left_out,
@@ -36,6 +36,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _refuse_processes(context: typer.Context) -> None:
+    """Raises ConfigError under torchrun, for what would be done several times over."""
+    command = context.invoked_subcommand
+    if command != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"{command}: is no work for several processes; only `train` goes with torchrun."
+        )
+
 
 app.add_typer(data_app)
 app.add_typer(report_app)
@@ -69,6 +80,8 @@ def train(
 
     Under torchrun all processes share every batch of the recipe.
     """
+    import torch
+
     from training.data import DataFlags
     from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
@@ -85,11 +98,13 @@ def train(
     flags.check()
     target = bundle or out / "bundle"
     check_target(target)
+    if out.resolve().is_relative_to(target.resolve()):
+        raise ConfigError(f"--bundle {target}: --out {out} is in it; name another folder.")
     chosen = choose_device(device)
     check_teaching(config, bool(teacher))
     bundles = [load_parent(folder, "--teacher") for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
-    teachers = Teachers(bundles, taxonomies, chosen) if bundles else None
+    teachers = Teachers(bundles, taxonomies, chosen, bf16=config.bf16) if bundles else None
     first = load_parent(start, "--start") if start else None
     faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)
     with join_processes(chosen) as processes:
@@ -109,6 +124,8 @@ def train(
                 compiled=compiled,
             )  # fmt: skip
         if processes.first:
+            if processes.count > 1:  # torchrun leaves one thread to each, and the others are done
+                torch.set_num_threads(os.cpu_count() or 1)
             export_bundle(config, best, validation, target)
             typer.echo(f"bundle written to {target}")
 
@@ -182,7 +199,6 @@ def reproduce(
     """
     from training.recipe import read_recipe
 
-    refuse_processes("reproduce")
     about = read_recipe(recipe).about
     if about is None:
         raise ConfigError(f"{recipe}: has no steps; `train --recipe {recipe}` trains it.")
@@ -202,3 +218,12 @@ def main() -> None:
     except (TrainingError, KferError, OSError) as error:  # an OSError names the file itself
         typer.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported yet
+            raise
+        typer.echo(
+            f"error: the GPU's memory is full ({str(error).splitlines()[0]}); lower batch_size or "
+            "input_size in the recipe, or add --device cpu.",
+            err=True,
+        )
+        sys.exit(1)

@@ -231,9 +231,9 @@ def split(
     table = drop_excluded(read_manifest(manifest), exclude)
     if person:
         table["person"] = extract_persons(table["path"], person)
-    column, other = ("fold", "part") if folds else ("part", "fold")
+    column, other = ("part", "fold") if folds is None else ("fold", "part")
     table = table.drop(columns=other, errors="ignore")  # of an earlier way to divide it
-    if folds:
+    if folds is not None:
         table = split_folds(table, folds, seed, by)
     else:
         table = split_parts(table, parse_ratios(ratios), seed, by)

@@ -44,16 +44,6 @@ def choose_device(name: str) -> "torch.device":
     return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def refuse_processes(command: str) -> None:
-    """Raises ConfigError under torchrun, for what would be done several times over."""
-    from training.distributed import count_processes
-
-    if count_processes() > 1:
-        raise ConfigError(
-            f"{command}: is no work for several processes; only `train` goes with torchrun."
-        )
-
-
 def report_epoch(epoch: "Epoch") -> None:
     accuracies = "  ".join(f"{name} {value:.4f}" for name, value in epoch.accuracies.items())
     typer.echo(

@@ -15,7 +15,6 @@ from training.cli_options import (
     ImagesOption,
     RecipeOption,
     choose_device,
-    refuse_processes,
     report_epoch,
     resumable,
     warn_left_out,
@@ -79,6 +78,8 @@ def evaluate(
         command += f" --part {part}"
     if photos:
         command += f" --photos {photos.name if photos.is_absolute() else photos}"
+        if taxonomy != "korean5":
+            command += f" --taxonomy {taxonomy}"
     if detector != "none":
         command += f" --detector {detector}"
     trained = flags.list_trained_persons(loaded)
@@ -122,7 +123,6 @@ def crossval(
     from training.recipe import load_recipe
     from training.report import HTML, write_report
 
-    refuse_processes("crossval")
     config = load_recipe(recipe)
     check_recipe(config)
     chosen = choose_device(device)

@@ -1,9 +1,10 @@
 """Faces in memory: pixels, and by label set what is learned and what is measured by."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,10 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
 
 
-def transform_faces(faces: FaceSet, pretrained_cfg: dict[str, object]) -> Tensor:
+def transform_faces(faces: FaceSet, pretrained_cfg: Mapping[str, Any]) -> Tensor:
     """(n, channels, size, size) normalised floats, made by the transform that the app uses."""
     transform = build_transform(pretrained_cfg)
-    return torch.stack([transform(Image.fromarray(face)) for face in faces.pixels])
+    images = torch.empty(len(faces), *pretrained_cfg["input_size"])
+    for image, face in zip(images, faces.pixels, strict=True):
+        image.copy_(transform(Image.fromarray(face)))
+    return images

@@ -20,6 +20,8 @@ from training.config import HeadSpec
 from training.errors import ConfigError, DataError
 from training.network import find_classifier
 
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey of them (ITU-R 601)
+
 
 def load_parent(folder: Path, flag: str) -> Bundle:
     """A bundle to learn from or to begin with; its network answers.
@@ -44,13 +46,19 @@ class Teachers:
     """
 
     def __init__(
-        self, bundles: Sequence[Bundle], taxonomies: Sequence[Taxonomy], device: torch.device
+        self,
+        bundles: Sequence[Bundle],
+        taxonomies: Sequence[Taxonomy],
+        device: torch.device,
+        *,
+        bf16: bool = True,
     ) -> None:
         """A bundle teaches those of the taxonomies that it has heads for.
 
-        Raises ConfigError for one that has none of them, or a taxonomy that nobody teaches.
+        ``bf16``: as ``TrainConfig.bf16``. Raises ConfigError for one that has none of them, or a
+        taxonomy that nobody teaches.
         """
-        self._teachers = [_Teacher(bundle, taxonomies, device) for bundle in bundles]
+        self._teachers = [_Teacher(bundle, taxonomies, device, bf16) for bundle in bundles]
         for index, taxonomy in enumerate(taxonomies):
             if not any(teacher.heads[index] for teacher in self._teachers):
                 raise ConfigError(
@@ -70,8 +78,10 @@ class Teachers:
 
 class _Teacher:
     def __init__(
-        self, bundle: Bundle, taxonomies: Sequence[Taxonomy], device: torch.device
+        self, bundle: Bundle, taxonomies: Sequence[Taxonomy], device: torch.device, bf16: bool
     ) -> None:
+        self._bf16 = bf16
+        self._luma = torch.tensor(LUMA, device=device).view(-1, 1, 1)
         self.heads = [_find_head(bundle, taxonomy) for taxonomy in taxonomies]
         if not any(self.heads):
             raise ConfigError(
@@ -92,9 +102,9 @@ class _Teacher:
         if list(images.shape[2:]) != size:
             images = interpolate(images, size=size, mode="bilinear", antialias=True)
         if channels < images.shape[1]:
-            images = images.mean(dim=1, keepdim=True)
+            images = (images * self._luma).sum(dim=1, keepdim=True)
         shown = ((images - self._mean) / self._std).expand(-1, channels, -1, -1)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._bf16):
             logits = self._network(shown.contiguous(memory_format=torch.channels_last))
         return [
             None if head is None else logits[:, head.start : head.stop].float().softmax(dim=1)

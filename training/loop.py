@@ -78,6 +78,7 @@ def train(
     if config.rand_augment:
         build_rand_augment(config.rand_augment, config.channels)
     torch.manual_seed(config.seed)
+    torch.backends.cudnn.deterministic = True  # a resumed run is to repeat an uninterrupted one
     run = Run(config, len(faces), device, start, teachers, processes, compiled)
     targets, balance = build_targets(config, faces), build_balance(config, faces)
     beginning = {
@@ -93,13 +94,14 @@ def train(
     ):
         epochs = run.load(state, last)
     history = _open_history(config, out, epochs, device, processes)
-    images = transform_faces(validation, build_pretrained_cfg(config))
-    pixels = to_tensor(faces.pixels).to(device)
+    mine = np.arange(len(validation)) % processes.count == processes.rank
+    images = transform_faces(validation.chosen(mine), build_pretrained_cfg(config))
+    pixels = _place(to_tensor(faces.pixels), device)
     with history or nullcontext():
         for epoch in range(len(epochs), config.epochs):
             started = time.monotonic()
             loss = run.train_epoch(pixels, targets, balance, epoch)
-            accuracies = _score(run.predict(images), validation, config)
+            accuracies = _score(run.predict(images, len(validation)), validation, config)
             seconds = time.monotonic() - started
             result = Epoch(epoch + 1, loss, run.rate(epoch + 1.0), accuracies, seconds)
             improved = result.score > max((past.score for past in epochs), default=-1.0)
@@ -113,6 +115,13 @@ def train(
                 save_checkpoint(last, {**beginning, **run.state(epochs)})
                 report(result)
     return best
+
+
+def _place(pixels: Tensor, device: torch.device) -> Tensor:
+    """On the device, unless they take more than half of a GPU's free memory."""
+    if device.type == "cuda" and 2 * pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
+        return pixels
+    return pixels.to(device)
 
 
 def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -237,11 +246,10 @@ class Run:
         share = (epochs_done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
         return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Logits of the averaged weights, each process its share of the pictures."""
-        mine = images[self.processes.rank :: self.processes.count]
+    def predict(self, mine: Tensor, count: int) -> Tensor:
+        """Logits of the averaged weights on ``count`` pictures, of which these are its own."""
         logits = predict_logits(self.average, mine, self.device)
-        return self.processes.gather_rows(logits.to(self.device), len(images)).cpu()
+        return self.processes.gather_rows(logits.to(self.device), count).cpu()
 
     def train_epoch(
         self, pixels: Tensor, targets: Sequence[Tensor], balance: Balance, epoch: int
@@ -265,7 +273,8 @@ class Run:
         batches = iterate_batches(len(pixels), config.batch_size, draws.generator, balance.odds)
         for step, batch in enumerate(batches):
             chosen = batch[share].to(self.device)
-            faces, labels = pixels[chosen], [target[chosen] for target in everything]
+            faces = pixels[chosen.to(pixels.device)].to(self.device)
+            labels = [target[chosen] for target in everything]
             beginning = draws.generator.get_state()
             images, wanted = _show(faces, labels, config, draws)
             if self.teachers:

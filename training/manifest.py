@@ -75,6 +75,9 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
             table[column] = _read_column(table, column, path, float, "numbers and nothing")
     for column in list_vote_columns(table):
         table[column] = _read_column(table, column, path, _read_count, "whole numbers from 0 on")
+    if "part" in table:
+        parts = f"{', '.join(PARTS)} and nothing"
+        table["part"] = _read_column(table, "part", path, _read_part, parts)
     if TWIN in table:
         table[TWIN] = _read_column(table, TWIN, path, _read_truth, "True, False and nothing")
     return table
@@ -113,6 +116,12 @@ def _read_count(cell: str) -> int:
     if number < 0 or not number.is_integer():
         raise ValueError(cell)
     return int(number)
+
+
+def _read_part(cell: str) -> str:
+    if cell not in (*PARTS, ""):
+        raise ValueError(cell)
+    return cell
 
 
 def _read_truth(cell: str) -> bool:

@@ -1,5 +1,6 @@
 """Settings -> the network, checked before any hour is spent on it."""
 
+import json
 import textwrap
 from collections.abc import Mapping
 from typing import Any, cast
@@ -8,7 +9,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import training.architectures  # noqa: F401  # registers them with timm
+from kfer.bundle import CONFIG, Bundle
+from training import architectures  # registers them with timm
 from training.config import TrainConfig
 from training.errors import ConfigError
 
@@ -26,6 +28,12 @@ def build_pretrained_cfg(config: TrainConfig) -> dict[str, Any]:
         "mean": (MEAN,) * config.channels,
         "std": (STD,) * config.channels,
     }
+
+
+def is_own_architecture(bundle: Bundle) -> bool:
+    """Whether the network is built here: neither the app nor timm alone can load the bundle."""
+    description = json.loads((bundle.folder / CONFIG).read_text(encoding="utf-8"))
+    return description["architecture"] in architectures.default_cfgs
 
 
 def build_model(config: TrainConfig, *, pretrained: bool = False) -> nn.Module:
@@ -89,17 +97,22 @@ def freeze_features(model: nn.Module) -> None:
 
 
 def check_outputs(model: nn.Module, config: TrainConfig) -> None:
-    """Raises ConfigError unless the network turns a face into one logit per label."""
+    """Raises ConfigError unless the network turns a face into one logit per label.
+
+    Of every size that it will be shown.
+    """
     given = f"architecture {config.architecture!r} with model_args {dict(config.model_args)}"
-    face = torch.zeros(1, config.channels, config.input_size, config.input_size)
-    try:
-        with torch.inference_mode():
-            shape = tuple(model.eval()(face).shape)
-    except Exception as error:  # as many types as there are networks
-        raise ConfigError(
-            f"{given} cannot read pictures of {config.channels} channels and input_size "
-            f"{config.input_size}: {describe_error(error)}."
-        ) from error
+    for size in {config.at_epoch(0).input_size, config.input_size}:
+        face = torch.zeros(1, config.channels, size, size)
+        try:
+            with torch.inference_mode():
+                shape = tuple(model.eval()(face).shape)
+        except Exception as error:  # as many types as there are networks
+            raise ConfigError(
+                f"{given} cannot read pictures of {config.channels} channels and "
+                f"{'input_size' if size == config.input_size else 'early_size'} {size}: "
+                f"{describe_error(error)}."
+            ) from error
     labels = config.head_specs[-1].stop
     if shape != (1, labels):
         parts = " and ".join(

@@ -18,6 +18,7 @@ from kfer.recognizer import locate_bundle
 from training.card import DATA_TITLE
 from training.errors import ConfigError, DataError, TrainingError
 from training.export import FILES, check_target
+from training.network import is_own_architecture
 
 PROBE_SECONDS = 10.0
 TOLERANCE = 1e-6  # of every logit, between the folder and what the Hub gives back
@@ -60,12 +61,18 @@ def prepare(
 
     Raises ConfigError for a licence or a name that the Hub does not know, or a folder that holds
     anything but a bundle; DataError for a bundle whose card is missing, of other weights, or
-    silent on the terms of its data.
+    silent on the terms of its data, or whose network nobody else could load.
     """
     if license not in LICENSES:
         raise ConfigError(f"--license {license}: unknown; choose one of {', '.join(LICENSES)}.")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
         raise ConfigError(f"--repo {repository}: must be OWNER/NAME, as on the Hub.")
+    if is_own_architecture(bundle):
+        raise DataError(
+            f"--bundle {bundle.name}: its network is built in this checkout; whoever fetched it "
+            "from the Hub could load it neither by timm nor in the app. Publish a student of it "
+            "with one of timm's architectures (train --teacher)."
+        )
     _check_folder(folder, bundle)
     card = _check_card(bundle)
     if _UNSTATED in card:

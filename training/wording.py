@@ -96,10 +96,7 @@ def describe_sureness(evaluation: Evaluation) -> str:
 
 
 def describe_robustness(evaluation: Evaluation) -> str:
-    return (
-        f"Points of accuracy that {evaluation.data} loses when its pictures are made worse; faces "
-        "that the app finds are turned upright first."
-    )
+    return f"Points of accuracy that {evaluation.data} loses when its pictures are made worse."
 
 
 def tabulate_classes(head: HeadFigures) -> Table:

@@ -231,6 +231,8 @@ def test_entries_that_lack_something_or_come_twice_are_refused(tmp_path: Path) -
         (b'{"filename": "a.jpg"}', "holds no array of pictures"),
         (b"[1,", "is no JSON"),
         (b'["\x80\xff"]', "is neither UTF-8 nor CP949"),
+        (b"[]", "holds no entry that can be used; is it AI Hub's JSON"),
+        (b'[{"filename": "a.jpg"}]', "holds no entry that can be used"),
     ],
 )
 def test_what_is_no_such_json_is_refused(data: bytes, message: str, tmp_path: Path) -> None:

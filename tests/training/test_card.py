@@ -214,7 +214,7 @@ def test_test_time_augmentation_stands_on_a_line_of_its_own(card: str) -> None:
 
 def test_whole_photos_have_their_confusion(card: str, bundle: Bundle) -> None:
     assert "81 photos of `faces`, from the detector on, shown as `korean5`" in card
-    assert "A face was found in 98.76 %;\n**65.43 %** (60.00 % to 70.00 %)" in card
+    assert "A face\nwas found in 98.76 %; **65.43 %** (60.00 % to 70.00 %)" in card
     row = get_taxonomy("korean5").labels[1]
     assert f"| {row} | 5 | 6 | 7 | 8 | 9 |" in card
     without = build_card(bundle, replace(EVALUATED, photos=None), TODAY, COMMAND)
@@ -233,11 +233,18 @@ def test_uses_data_and_limits_are_stated(ours: bool, bundle: Bundle) -> None:
     assert ("Trained on patterns in noise. Its labels and its terms are" in card) == (not ours)
 
 
-def describe(bundle: Bundle, folder: Path, heads: list[str], **training: object) -> str:
+def describe(
+    bundle: Bundle,
+    folder: Path,
+    heads: list[str],
+    architecture: str = "resnet18",
+    **training: object,
+) -> str:
     """The card, on one line, of a bundle with other heads and notes of its training."""
     specs = parse_heads(heads)
     noted = {"data": FER2013, "settings": {"heads": heads}, **training}
-    (folder / CONFIG).write_text(json.dumps({"kfer": {"training": noted}}), encoding="utf-8")
+    config = {"architecture": architecture, "kfer": {"training": noted}}
+    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
     own = tuple(Head(spec.taxonomy, spec.start, spec.stop, 1.0) for spec in reversed(specs))
     card = build_card(replace(bundle, folder=folder, heads=own), EVALUATED, TODAY, COMMAND)
     return " ".join(card.split())
@@ -269,6 +276,13 @@ def test_fer2013_is_told_of_by_heads_and_by_what_was_left_out(
     parent = {"name": "a", "weights_sha256": "0" * 64, "data": FER2013, "excluded": False}
     student = {"origin": {"start": {**parent, "pretrained": []}}, "excluded": True}
     assert "were not looked for" in describe(bundle, tmp_path, one, **student)
+
+
+def test_a_network_of_our_own_is_said_to_need_the_checkout(bundle: Bundle, tmp_path: Path) -> None:
+    card = describe(bundle, tmp_path, ["fer7:label"], architecture="face_vgg19")
+    assert "import timm import training.architectures # of a checkout of KFER" in card
+    assert "python -m kfer predict" not in card
+    assert "training.architectures" not in describe(bundle, tmp_path, ["fer7:label"])
 
 
 def test_a_manifest_is_not_taken_for_fer2013(bundle: Bundle, tmp_path: Path) -> None:

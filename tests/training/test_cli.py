@@ -167,6 +167,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
         ("recipe", 2, r"error: --recipe no-such: no such recipe; choose one of .*kfer-default"),
         ("device", 2, r"error: --device tpu: unknown; allowed are cpu, cuda and auto"),
         ("bundle", 2, r"error: --bundle .*: holds what belongs to no bundle \(votes\.csv\)"),
+        ("run", 2, r"error: --bundle .*run: --out .*run is in it; name another folder"),
         ("teacher", 2, r"error: The recipe's distillation is 0\.0, and there is a --teacher"),
         ("start", 1, r"error: --start .*broken: cannot be used: broken: the network cannot be bu"),
         ("out", 1, r"error: .*File exists: '.*taken'"),
@@ -196,6 +197,8 @@ def test_what_cannot_be_done_is_said_in_a_line(
         (tmp_path / "full").mkdir()
         shutil.copy(votes, tmp_path / "full")
         arguments["--bundle"] = tmp_path / "full"
+    elif change == "run":
+        arguments["--bundle"] = arguments["--out"]
     elif change == "teacher":
         arguments["--teacher"] = tmp_path
     elif change == "start":

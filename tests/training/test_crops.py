@@ -103,6 +103,8 @@ def test_pictures_that_no_head_learns_of_are_counted_by_label(
         ("label", "joy", "기쁨, 당황, "),
         ("label", "", "기쁨, 당황, "),
         ("left", "10px", "numbers and nothing"),
+        ("part", "val", "train, validation, test and nothing"),
+        ("part", "Test", "train, validation, test and nothing"),
     ],
 )
 def test_cells_that_make_no_sense_are_named(

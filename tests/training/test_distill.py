@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from scipy.special import softmax
-from torch import Tensor
+from torch import Tensor, nn
 
 from kfer.bundle import CONFIG as BUNDLE_CONFIG
 from kfer.bundle import WEIGHTS, Bundle, load_bundle
 from tests.training.synthetic import CONFIG, PLAIN, TRAINED, build_faces
+from training import distill
 from training.config import TrainConfig
 from training.dataset import FER7, FERPLUS8, transform_faces
 from training.distill import Teachers, load_parent, read_start
@@ -64,6 +66,34 @@ def test_teachers_answer_to_the_pictures_that_they_are_shown(bundle: Bundle, oth
         assert np.allclose(answer, (one + two) / 2, atol=0.02)  # bf16
         assert np.abs(one - two).max() > 0.1
         assert torch.allclose(answer.sum(dim=1), torch.ones(7), atol=1e-5)
+
+
+def test_a_grey_teacher_sees_colours_as_bright_as_the_app_makes_them(bundle: Bundle) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 48, 48, 3), dtype=np.uint8)
+    grey = np.stack([np.asarray(Image.fromarray(face).convert("L")) for face in pixels])
+    teachers = Teachers([bundle], TAXONOMIES, CPU, bf16=False)
+    shown = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    for seen, meant in zip(
+        teachers(shown), teachers(torch.from_numpy(grey)[:, None] / 255), strict=True
+    ):
+        assert torch.allclose(seen, meant, atol=0.01)  # Pillow rounds to whole grey levels
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_teachers_compute_as_the_recipe_says(
+    bf16: bool, dtype: torch.dtype, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[torch.dtype] = []
+    load = distill.load_network
+
+    def listen(chosen: Bundle) -> nn.Module:
+        network = load(chosen)
+        network.register_forward_hook(lambda *seen: computed.append(seen[2].dtype))
+        return network
+
+    monkeypatch.setattr(distill, "load_network", listen)
+    Teachers([bundle], TAXONOMIES, CPU, bf16=bf16)(torch.rand(2, 1, 48, 48))
+    assert computed == [dtype]
 
 
 def test_a_teacher_of_one_head_is_asked_for_that_alone(bundle: Bundle, other: Bundle) -> None:

@@ -345,6 +345,16 @@ def test_logits_do_not_depend_on_the_size_of_the_batch(monkeypatch: pytest.Monke
             },
             r"and input_size 32: AssertionError: Input height \(32\) doesn't match model \(160\)",
         ),
+        (
+            {
+                "architecture": "test_vit",
+                "model_args": {"in_chans": 1, "num_classes": 15, "dynamic_img_size": False},
+                "input_size": 160,
+                "early_epochs": 1,
+                "early_size": 32,
+            },
+            r"and early_size 32: AssertionError: Input height \(32\) doesn't match model \(160\)",
+        ),
         ({"batch_size": 57}, "batch_size 57 is more than the 56 training pictures; lower it"),
     ],
 )

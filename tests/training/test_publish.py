@@ -1,5 +1,6 @@
 """A bundle goes up to a Hub on the loopback, and what comes down answers the same."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -88,6 +89,11 @@ def test_what_is_not_ready_is_refused(small: Bundle, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--out .*site: holds files but no bundle's"):
         prepare(small, tmp_path / "site", REPOSITORY, "mit", "x", False)
     assert (tmp_path / "site" / CARD).read_text() == "My home page"
+    own = Path(shutil.copytree(small.folder, tmp_path / "own"))
+    description = json.loads((own / CONFIG).read_text("utf-8")) | {"architecture": "face_vgg19"}
+    (own / CONFIG).write_text(json.dumps(description), "utf-8")
+    with pytest.raises(DataError, match="load it neither by timm nor in the app"):
+        ready(replace(small, folder=own), tmp_path)
     card = (small.folder / CARD).read_text("utf-8")
     (small.folder / CARD).write_text(card.replace(hash_file(small.folder / WEIGHTS), "0" * 64))
     with pytest.raises(DataError, match="is the card of other weights; run `training evaluate`"):

@@ -210,6 +210,7 @@ def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
     "command",
     [
         ("reproduce", "fer-vgg19"),
+        ("evaluate", "--bundle", "b"),
         ("crossval", "--manifest", "f.csv", "--images", ".", "--recipe", "fer-vgg19", "--out", "o"),
     ],
 )

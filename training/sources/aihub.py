@@ -104,6 +104,9 @@ def read_json(paths: Sequence[Path], person: str = PERSON) -> tuple[pd.DataFrame
     files = [file for path in paths for file in _list_files(path)]
     parts = [_tabulate(_read_array(file), file, person) for file in files]
     manifest = pd.concat([table for table, _ in parts], ignore_index=True)
+    if manifest.empty:
+        named = ", ".join(str(path) for path in paths)
+        raise DataError(f"--input {named}: holds no entry that can be used; is it AI Hub's JSON?")
     refused = [each for _, several in parts for each in several]
     twice = manifest["path"].duplicated()
     refused += [
