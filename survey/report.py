@@ -190,7 +190,7 @@ def list_methods(words: Words) -> list[str]:
             "때의 것이에요.",
             "In 1,000 simulated studies of 100 images, with people whose accuracies differ by 7 "
             "points (standard deviation), the 95 % intervals of shares of all images and of their "
-            f"differences held the true value with {_list_coverage('{} people in {} to {} %')} of "
+            f"differences held the true value for {_list_coverage('n = {} in {} to {} %')} of "
             "cases. Those of κ and α are for the same people on other images.",
         ),
         words.say(

@@ -13,7 +13,13 @@ FEW_PEOPLE = 20
 # How often, in %, the 95 % intervals of people's mean, of a model's difference from it and of both
 # gaps between public and private hold the truth, by the number of people, whose accuracies differ
 # by 7 points (standard deviation): tests/survey/statistics/test_coverage.py says it.
-COVERAGE = {5: (92.9, 98.4), 12: (94.0, 97.3), 40: (93.6, 96.4)}
+COVERAGE = {
+    1: (71.3, 94.9),
+    2: (88.5, 97.5),
+    5: (92.9, 98.4),
+    12: (94.0, 97.3),
+    40: (93.6, 96.4),
+}
 
 
 def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
@@ -99,8 +105,18 @@ def explain_raters(summary: Summary, words: Words) -> str:
     mappings = _explain_mappings(summary, words)
     if n >= FEW_PEOPLE:
         return " ".join([caption, *mappings])
-    like = 12 if n >= 12 else 5
+    like = max(people for people in COVERAGE if people <= max(n, 1))
     low, high = COVERAGE[like]
+    if n <= 2:
+        alone = words.say(
+            "한두 명으로는 사람들이 서로 얼마나 다른지 알 수 없어서, 구간과 p는 이 사람들에 "
+            f"대해서만 말해요: 모의 연구 1,000번에서 95 % 구간은 {low}–{high} %의 경우에만 "
+            "참값을 담았어요.",
+            "One or two people do not tell how much people differ: intervals and p speak of these "
+            "people only. In 1,000 simulated studies 95 % intervals held the true value in just "
+            f"{low} to {high} % of cases.",
+        )
+        return " ".join([caption, alone, *mappings])
     few = words.say(
         f"사람이 적어서 구간이 조금 어긋날 수 있어요: {like}명이 이미지 100장을 본 모의 연구 "
         "1,000번에서 전체 이미지의 맞힌 비율과 그 차이의 95 % 구간은 "

@@ -12,6 +12,7 @@ import pytest
 import survey.statistics
 from survey.charts import models, people
 from survey.charts.look import REASONS, Chart, Words, attach, choose_step, percent
+from survey.charts.tables import explain_raters
 from survey.records import ModelAnswer
 from survey.statistics.figures import Figure, explain
 from survey.statistics.summary import Summary, summarize
@@ -185,3 +186,20 @@ def test_a_difference_between_sets_is_claimed_only_where_there_is_one(summary: S
     unclear = replace(summary.people, gap=Figure(-0.1, -0.25, 0.02, 12))
     title = people.plot_visibility(replace(summary, people=unclear), Words("en")).title
     assert title.startswith("No clear difference")
+
+
+@pytest.mark.parametrize(
+    ("people", "told"),
+    [
+        (1, "speak of these people only. In 1,000 simulated studies 95 % intervals held the true "
+            "value in just 71.3 to 94.9 %"),
+        (2, "in just 88.5 to 97.5 %"),
+        (4, "are a little off: in 1,000 simulated studies of 2 people"),
+        (11, "are a little off: in 1,000 simulated studies of 5 people"),
+        (20, ""),
+    ],
+)  # fmt: skip
+def test_how_far_intervals_of_few_people_are_off_is_said(people: int, told: str) -> None:
+    caption = explain_raters(summarize(draw(1, people=people), []), Words("en"))
+    assert told in caption
+    assert ("simulated" in caption) is bool(told)
