@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESKTOP, PHONE
+from tests.kfer.photo_samples import build_quarters, encode
 from tests.servers import AppServer
 
 pytestmark = pytest.mark.browser
@@ -211,3 +212,35 @@ def test_the_model_cards_figures_stay_whole_on_a_phone(
     assert len(heights) > 10
     assert max(heights) < 60  # one line each; the table scrolls
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+
+
+def test_the_photo_stays_in_sight_beside_the_cards(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, size=(1280, 600))
+    page.locator(".kfer-file").set_input_files(GROUP)
+    expect(page.locator(".kfer-card")).to_have_count(3)
+    page.locator(".kfer-card").last.evaluate("(card) => card.scrollIntoView()")
+    assert page.evaluate("scrollY") > 400
+    place = page.locator(".kfer-frame").bounding_box()
+    assert place is not None
+    assert place["y"] >= 0
+
+
+@pytest.mark.parametrize("size", [(2400, 300), (48, 48)], ids=["wide", "tiny"])
+def test_photos_keep_their_shape_on_a_phone(
+    size: tuple[int, int], open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, size=PHONE)
+    page.locator(".kfer-file").set_input_files(
+        {
+            "name": "photo.png",
+            "mimeType": "image/png",
+            "buffer": encode(build_quarters(*size), "PNG"),
+        }
+    )
+    expect(page.locator(".kfer-card")).to_have_count(1)
+    place = page.locator(".kfer-photo").bounding_box()
+    assert place is not None
+    assert place["width"] / place["height"] == pytest.approx(size[0] / size[1], rel=0.03)
+    assert place["height"] >= min(120, PHONE[0] * 0.8 * size[1] / size[0])
