@@ -24,6 +24,7 @@ SHEETS, TABLE = "review.html", "suspicious.csv"
 TINY = 40  # px: the longer side of a face that is smaller holds less than a crop
 OFF_CENTRE = 0.5  # of the way from the photo's centre to its border
 DOUBTFUL = 0.9  # of a detector's score
+AT_ONCE = 4096  # crops in memory
 
 REASONS = {
     "loss": "The model is surest that the label is wrong",
@@ -88,13 +89,18 @@ def measure_losses(bundle: Bundle, table: pd.DataFrame, images: Path) -> dict[st
     head = bundle.heads[0]
     spec = HeadSpec(head.taxonomy, LABEL, head.start)
     channels = 1 if bundle.crop.grey else 3
-    everything = table.assign(part="all")
-    faces = load_faces(everything, CropFolder.read(images), "all", (spec,), channels)
-    logits = compute_logits(bundle, faces)[:, head.start : head.stop]
-    probabilities = log_softmax(logits.astype(np.float64) / head.temperature, axis=1)
-    truths = faces.labels[head.taxonomy.name].truths
-    losses = -probabilities[np.arange(len(truths)), truths]
-    return dict(zip(faces.paths, losses.tolist(), strict=True))
+    known = table[table["label"].isin(head.taxonomy.labels)].assign(part="all")
+    folder = CropFolder.read(images)
+    losses: dict[str, float] = {}
+    for start in range(0, max(len(known), 1), AT_ONCE):  # none at all is refused by load_faces
+        chosen = known.iloc[start : start + AT_ONCE]
+        faces = load_faces(chosen, folder, "all", (spec,), channels)
+        logits = compute_logits(bundle, faces)[:, head.start : head.stop]
+        shares = log_softmax(logits.astype(np.float64) / head.temperature, axis=1)
+        truths = faces.labels[head.taxonomy.name].truths
+        found = -shares[np.arange(len(truths)), truths]
+        losses |= dict(zip(faces.paths, found.tolist(), strict=True))
+    return losses
 
 
 def write_review(found: list[Suspicion], images: Path, out: Path, most: int) -> None:

@@ -11,8 +11,9 @@ from playwright.sync_api import sync_playwright
 
 from kfer.bundle import Bundle
 from tests.training.synthetic import build_faces
+from training import review
 from training.dataset import FER7
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
 from training.export import compute_logits
 from training.manifest import UNKNOWN, drop_excluded
 from training.review import SHEETS, TABLE, find_suspicious, measure_losses, write_review
@@ -66,7 +67,10 @@ def test_what_a_manifest_does_not_say_is_not_looked_for() -> None:
     assert find_suspicious(build_table()[["path", "label"]], {}) == []
 
 
-def test_losses_are_those_of_the_label(bundle: Bundle, tmp_path: Path) -> None:
+def test_losses_are_those_of_the_label(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "AT_ONCE", 4)
     faces = build_faces(1)
     for index, pixels in enumerate(faces.pixels):
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
@@ -80,6 +84,8 @@ def test_losses_are_those_of_the_label(bundle: Bundle, tmp_path: Path) -> None:
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for index in range(6):
         assert losses[f"{index}.png"] == pytest.approx(-np.log(shares[index, index]), abs=1e-4)
+    with pytest.raises(DataError, match="has a label in ferplus8"):
+        measure_losses(bundle, table.assign(label=UNKNOWN), tmp_path)
 
 
 def test_the_page_lists_the_worst_and_the_table_all(tmp_path: Path) -> None:
