@@ -1,6 +1,7 @@
 """``python -m survey studies ...``"""
 
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from survey.console import Errors, now, open_engine
 if TYPE_CHECKING:
     from survey.records import Candidate
 
-studies_app = typer.Typer(help="List, create and close studies.", no_args_is_help=True)
+studies_app = typer.Typer(help="List, create, close and tidy studies.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice.")]
 
 
@@ -106,6 +107,17 @@ def close_study(name: Name) -> None:
     with Errors(), transaction(open_engine()) as session:
         for version in studies.close_study(session, name, now()):
             typer.echo(f"{name}: version {version} is closed.")
+
+
+@studies_app.command("tidy")
+def tidy_study(name: Name) -> None:
+    """Delete who began, answered nothing, and has not been there for a day."""
+    from survey import participation
+
+    with Errors():
+        before = now() - timedelta(days=1)
+        count = participation.withdraw_unanswered(open_engine(), name, before)
+        typer.echo(f"{count} participations without an answer deleted.")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -211,6 +211,19 @@ def withdraw_named(engine: Engine, name: str) -> int:
         return store.delete_participation(session, found)
 
 
+def withdraw_unanswered(engine: Engine, study_name: str, before: datetime) -> int:
+    """Delete everybody who was last there before that and gave no answer; returns how many.
+
+    No export has a row of theirs, so that nobody could name them. Raises StudyError.
+    """
+    with transaction(engine) as session:
+        people = store.list_unanswered(session, get_named_study(session, study_name).name, before)
+        for person in people:
+            if found := store.find_participation_of(session, person):
+                store.delete_participation(session, found)
+        return len(people)
+
+
 def build_response(
     label: Any, response_ms: Any, client: Mapping[str, Any], now: datetime
 ) -> NewResponse:

@@ -85,6 +85,21 @@ def list_people(session: Session) -> list[str]:
     return list(session.scalars(select(Participant.id)))
 
 
+def list_unanswered(session: Session, study_name: str, before: datetime) -> list[str]:
+    """The ids of those who were last there before that, in any version, and gave no answer."""
+    answered = select(Trial.participation_id).join(Response)
+    query = (
+        select(Participation.participant_id)
+        .join(Study, Study.id == Participation.study_id)
+        .where(
+            Study.name == study_name,
+            Participation.last_seen_at < before,
+            Participation.id.not_in(answered),
+        )
+    )
+    return list(session.scalars(query))
+
+
 def find_participation(session: Session, code_hash: str) -> ParticipationRecord | None:
     return _find_participation(session, Participation.code_hash == code_hash)
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -104,6 +105,8 @@ def test_from_folders_to_a_study_that_can_be_taken_part_in_and_closed(data: Path
     assert (again.exit_code, "was closed on" in again.output) == (1, True)
     assert call("withdraw", code).output == "14 rows deleted.\n"
     assert call("withdraw", code).exit_code == 1
+    participation.start(engine, "demo", True, "ko", {}, datetime.now(UTC) - timedelta(days=2))
+    assert call("studies", "tidy", "demo").output == "1 participations without an answer deleted.\n"
     engine.dispose()
 
 

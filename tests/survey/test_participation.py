@@ -69,6 +69,23 @@ def test_a_beginning_whose_reply_was_lost_is_asked_for_again(study_engine: Engin
     assert count_rows(study_engine)["participant"] == 1
 
 
+def test_who_never_answered_can_be_deleted_and_nobody_else(study_engine: Engine) -> None:
+    code, first = start(study_engine)
+    answer(study_engine, code, first)
+    start(study_engine)
+    later, _ = start(study_engine, now=NOW + timedelta(hours=1))
+    add_study(study_engine, "other")
+    start(study_engine, study_name="other")
+    before = NOW + timedelta(minutes=30)
+    assert participation.withdraw_unanswered(study_engine, "small", before) == 1
+    assert participation.withdraw_unanswered(study_engine, "small", before) == 0
+    assert count_rows(study_engine)["participant"] == 3
+    for kept in (code, later):
+        assert participation.resume(study_engine, kept, NOW).trial is not None
+    with pytest.raises(StudyError, match="There is no study"):
+        participation.withdraw_unanswered(study_engine, "none", before)
+
+
 @pytest.mark.parametrize("code", ["", "0000-0000-000", "0000-0000-00000", "0000-0000-000U"])
 def test_a_code_of_ones_own_is_as_long_as_ours(code: str, study_engine: Engine) -> None:
     with pytest.raises(ParticipationError, match="code must be 12 of 0123456789ABC"):
