@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from survey import studies
-from survey.database import open_database, transaction
+from survey.database import open_database
 from tests.browser.survey_steps import (
     answer_by_key,
     come_back,
@@ -20,8 +19,7 @@ from tests.browser.survey_steps import (
     wait_until_ready,
 )
 from tests.servers import AppServer
-from tests.survey.conftest import NOW
-from tests.survey.samples import SMALL
+from tests.survey.samples import SMALL, add_version
 
 pytestmark = pytest.mark.browser
 
@@ -91,18 +89,13 @@ def test_a_beginning_whose_reply_is_lost_begins_once(
 def test_a_study_that_changes_meanwhile_is_read_once_more(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
-    with open_study(server, "changed", SMALL) as (study, _):
+    with open_study(server, "changed", SMALL):
         page = open_page(server, query="?study=changed")
         page.locator(".kfer-agree input").check()
         press_primary(page)
         expect_screen(page, "background")
         engine = open_database(f"sqlite:///{server.data / 'kfer.sqlite'}")
-        with transaction(engine) as session:
-            phases = {
-                phase: [each.id for each in studies.list_study_images(session, study, phase)]
-                for phase in ("main", "practice", "attention")
-            }
-            studies.add_study(session, "changed", SMALL, phases, NOW)
+        add_version(engine, "changed")
         engine.dispose()
         press_primary(page)
         error = page.locator(".kfer-survey .kfer-error")

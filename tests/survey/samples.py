@@ -103,3 +103,14 @@ def add_study(
     phases = {"main": main, "practice": practice, "attention": checks}
     with transaction(engine) as session:
         return studies.add_study(session, name, definition, phases, NOW)
+
+
+def add_version(engine: Engine, name: str) -> StudyRecord:
+    """The study once more, with the images of its last version."""
+    with transaction(engine) as session:
+        last = studies.get_study(session, name)
+        phases = {
+            phase: [image.id for image in studies.list_study_images(session, last, phase)]
+            for phase in ("main", "practice", "attention")
+        }
+        return studies.add_study(session, name, last.definition, phases, NOW)

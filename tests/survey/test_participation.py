@@ -16,7 +16,7 @@ from survey.models import Base, Participant, Participation, Response, Study, Tri
 from survey.participation import Step, build_response, hash_code, make_code
 from survey.records import CANNOT_TELL
 from tests.survey.conftest import NOW
-from tests.survey.samples import LABELS, SMALL, TEXTS, add_study
+from tests.survey.samples import LABELS, SMALL, TEXTS, add_study, add_version
 
 
 @pytest.fixture
@@ -95,13 +95,7 @@ def test_a_code_of_ones_own_is_as_long_as_ours(code: str, study_engine: Engine) 
 
 def test_nobody_agrees_to_a_text_that_was_not_shown(study_engine: Engine) -> None:
     assert start(study_engine, version=1)[1].participation.study.version == 1
-    with transaction(study_engine) as session:
-        first = participation.get_named_study(session, "small")
-        images = {
-            phase: [image.id for image in studies.list_study_images(session, first, phase)]
-            for phase in ("main", "practice", "attention")
-        }
-        studies.add_study(session, "small", SMALL, images, NOW)
+    add_version(study_engine, "small")
     with pytest.raises(ParticipationError, match="The study was changed after this page"):
         start(study_engine, version=1)
     assert count_rows(study_engine)["participant"] == 1
