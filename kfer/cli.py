@@ -144,11 +144,10 @@ def _open_output(out: Path | None, output: Format) -> Iterator[IO[str]]:
     # Spreadsheets take a CSV for UTF-8 by its mark alone.
     encoding = "utf-8-sig" if output is Format.csv else "utf-8"
     try:
-        file = out.open("w", encoding=encoding, newline="")
+        with out.open("w", encoding=encoding, newline="") as file:
+            yield file
     except OSError as error:
         raise KferError(f"--out {out} cannot be written ({error.strerror}).") from None
-    with file:
-        yield file
 
 
 def _print_objects(objects: Iterator[dict[str, Any]], output: Format, file: IO[str]) -> bool:

@@ -6,11 +6,10 @@ process has left, or of the folder that every file brings; all of them go here, 
 
 import asyncio
 import os
-import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -31,13 +30,11 @@ def claim_folder(port: int) -> Path:
 def sweep(folder: Path, seconds: float) -> None:
     """Delete the files below the folder that are at least so old, and empty folders as old."""
     newest = time.time() - seconds
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before it
-        try:
-            before = path.lstat()
-            if before.st_mtime <= newest:
-                path.rmdir() if stat.S_ISDIR(before.st_mode) else path.unlink()
-        except OSError:  # gone meanwhile, or a folder that is not empty
-            pass
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in [*files, *folders]):
+            with suppress(OSError):  # gone meanwhile, or a folder that is not empty
+                if path.lstat().st_mtime <= newest:
+                    path.rmdir() if path.name in folders else path.unlink()
 
 
 def build_lifespan(

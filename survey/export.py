@@ -44,7 +44,7 @@ COLUMNS = {
     "shown_at": "when the image was shown, by the participant's clock (UTC)",
     "answered_at": "when the answer, or its last revision, was stored, by the server's clock (UTC)",
     "device": "key, mouse, touch or pen, of the first answer",
-    "blurred": "whether the page was left, or the face seen before, when it was first answered",
+    "blurred": "whether the page was left before the first answer",
     "image_set": "name of the image set",
     "person": "who is on the image, where the set says so",
     "language": "language of the consent that was given: `ko` or `en`",

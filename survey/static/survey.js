@@ -19,7 +19,8 @@
     let code = null;
     let trial = null;
     let block = null; // of the last trial shown: a rest comes where it changes
-    const seen = new Set(); // ids of trials: coming back to one tells nothing by its time
+    const left = new Set(); // ids of trials: for a rest, a window or by the code
+    const spent = new Map(); // ms on trials that were looked at before going back
     let shownAt = null; // performance.now() when the image was on the screen
     let shownTime = null;
     let blurred = false;
@@ -189,7 +190,7 @@
         keepCode(typed.trim().toUpperCase());
         if (!found.trial) return showResult(await ask("result", { code }));
         if (study.closed) return showClosed();
-        seen.add(found.trial.id);
+        left.add(found.trial.id);
         const gap = Date.now() - Date.parse(found.last_seen_at);
         if (gap > LONG_GAP_MS) showInstructions(() => enter(found.trial));
         else enter(found.trial);
@@ -269,6 +270,7 @@
 
     function pause() {
       if (pending) return;
+      left.add(trial.id);
       showPause("pause", "paused", "paused_hint", "go_on", showTrial);
     }
 
@@ -332,7 +334,7 @@
     async function present(image, wait) {
       const mine = trial.id;
       shownAt = null;
-      blurred = seen.has(mine);
+      blurred = left.has(mine); // what somebody has come back to tells nothing by its time
       try {
         image.src = await loadImage();
         await image.decode();
@@ -348,7 +350,6 @@
       wait.remove();
       requestAnimationFrame((time) => {
         shownAt = time;
-        seen.add(mine);
         blurred ||= !document.hasFocus(); // another window is in front
         shownTime = new Date().toISOString();
         screen.querySelectorAll("[data-option]").forEach((button) => { button.disabled = false; });
@@ -361,6 +362,7 @@
       if (pending || shownAt === null) return;
       const elapsed = performance.now() - shownAt;
       if (elapsed < SETTLE_MS) return;
+      const looked = elapsed + (spent.get(trial.id) ?? 0);
       const page = screen.firstChild;
       const buttons = [...page.querySelectorAll("[data-option]")];
       buttons.forEach((button) =>
@@ -375,9 +377,9 @@
             trial_id: trial.id,
             label: option,
             // Who comes back to a face after hours has not looked at it all the while.
-            response_ms: Math.min(elapsed, config.maxResponseMs),
+            response_ms: Math.min(looked, config.maxResponseMs),
             client: {
-              device, blurred: blurred || elapsed > config.maxResponseMs, shown_at: shownTime,
+              device, blurred: blurred || looked > config.maxResponseMs, shown_at: shownTime,
             },
           });
           pending = false;
@@ -416,6 +418,10 @@
     async function goBack() {
       if (pending || trial.position === 1) return;
       pending = true;
+      if (shownAt !== null) {
+        spent.set(trial.id, (spent.get(trial.id) ?? 0) + performance.now() - shownAt);
+      }
+      if (blurred) left.add(trial.id);
       clearError(screen);
       try {
         const found = await ask("back", { code });

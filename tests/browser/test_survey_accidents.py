@@ -20,6 +20,7 @@ from tests.browser.survey_steps import (
     open_study,
     open_tab,
     press_primary,
+    put_clock_on,
     read_progress,
     wait_until_ready,
 )
@@ -188,7 +189,7 @@ def test_a_face_that_is_come_back_to_marks_its_answer(
     assert list_blurred(server, code) == [False, True, False]
 
 
-def test_a_face_that_was_seen_before_going_back_marks_its_answer(
+def test_looks_at_a_face_before_and_after_going_back_are_added_up(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
     page = open_page(server)
@@ -197,15 +198,33 @@ def test_a_face_that_was_seen_before_going_back_marks_its_answer(
     answer_up_to(page, server, code, "main", 1)
     come_back(page)
     press_primary(page)
-    answer_by_key(page, "1")  # marked, as a return is
+    answer_by_key(page, "1")
     answer_by_key(page, "2")
     wait_until_ready(page)  # the third face is looked at ...
+    put_clock_on(page, 20_000)
     page.keyboard.press("Backspace")
     expect(page.locator(".kfer-progress span")).to_have_text("2 / 100")
     answer_by_key(page, "3")
-    answer_by_key(page, "1")  # ... for longer than its time tells
+    answer_by_key(page, "1")  # ... and once more
     answer_by_key(page, "1")
-    assert list_blurred(server, code)[5:] == [True, False, True, False]
+    times = [ms for _, ms, *_ in list_answers(server, code)[5:]]
+    assert [ms // 20_000 for ms in times] == [0, 0, 2, 1]
+    assert list_blurred(server, code)[5:] == [True, False, False, False]  # the return
+
+
+def test_who_left_the_page_and_then_went_back_is_still_marked(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server)
+    go_to_practice(page)
+    answer_by_key(page, "1")
+    wait_until_ready(page)
+    page.evaluate("window.dispatchEvent(new Event('blur'))")
+    page.keyboard.press("Backspace")
+    expect(page.locator(".kfer-progress span")).to_have_text("1 / 5")
+    for _ in range(3):
+        answer_by_key(page, "1")
+    assert list_blurred(server, get_code(page)) == [False, True, False]
 
 
 def test_another_tab_of_the_app_counts_as_left(
