@@ -61,11 +61,12 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises ValueError when PORT is no port."""
+    host = environment.get("HOST") or environment.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     port = environment.get("PORT") or environment.get("GRADIO_SERVER_PORT") or "7860"
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"PORT must be a number from 1 to 65535, but is {port!r}.")
     return Settings(
-        host=environment.get("HOST") or environment.get("GRADIO_SERVER_NAME") or "127.0.0.1",
+        host=host.strip("[]"),
         port=int(port),
         model=environment.get("KFER_MODEL") or None,
         data_dir=Path(environment.get("KFER_DATA_DIR") or "data"),

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -83,6 +83,8 @@ def predict(
 
     Exit status: 0 all read, 1 some photo or the model could not be read, 2 wrong usage.
     """
+    if out and out.resolve() in {photo.resolve() for photo in photos}:
+        raise typer.BadParameter(f"--out {out} is one of the photos.")
     try:
         objects = _read_photos(photos, model, detector, detector_weights, taxonomy)
         with _open_output(out, output) as file:
@@ -143,11 +145,16 @@ def _open_output(out: Path | None, output: Format) -> Iterator[IO[str]]:
         return
     # Spreadsheets take a CSV for UTF-8 by its mark alone.
     encoding = "utf-8-sig" if output is Format.csv else "utf-8"
+    unfinished = out.with_name(out.name + ".tmp")
     try:
-        with out.open("w", encoding=encoding, newline="") as file:
+        with unfinished.open("w", encoding=encoding, newline="") as file:
             yield file
+        unfinished.replace(out)
     except OSError as error:
         raise KferError(f"--out {out} cannot be written ({error.strerror}).") from None
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def _print_objects(objects: Iterator[dict[str, Any]], output: Format, file: IO[str]) -> bool:

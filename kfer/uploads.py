@@ -18,11 +18,15 @@ import anyio
 def claim_folder(port: int) -> Path:
     """A folder of this app's own, which Gradio takes: no other app's files may be swept away.
 
-    The same one after a restart, so that what a killed process has left is found.
+    The same one after a restart, so that what a killed process has left is found. Raises OSError
+    where it cannot be made or is somebody else's, who could read what comes.
     """
     place = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
-    folder = place / f"kfer-{port}"
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has none, and says 0 of files
+    folder = place / f"kfer-{user}-{port}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != user:
+        raise PermissionError(f"{folder} is somebody else's")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     return folder
 

@@ -63,7 +63,7 @@ def start(
     """The code that leads back here, and the first trial.
 
     ``version``: the one whose text was shown; no other is agreed to. ``code``: the caller's own, so
-    that the same call gives the same participation where the first reply was lost. Raises
+    that the same call, after a reply that was lost, leaves one participation and not two. Raises
     StudyError for a study that is not there or closed, ParticipationError without consent.
     """
     code = make_code() if code is None else _check_code(code)
@@ -75,11 +75,10 @@ def start(
                 "The study was changed after this page had come up; read its text once more.",
                 "이 화면을 여신 뒤에 설문이 바뀌었어요. 설명을 다시 읽어 주세요.",
             )
-        begun = store.find_participation(session, hash_code(code))
-        if begun is not None and begun.progress == 0 and begun.study == study:
-            return code, _show_current(session, begun)
-        if begun is not None:
-            raise ParticipationError("This code is taken; leave it out for another one.")
+        if begun := store.find_participation(session, hash_code(code)):
+            if begun.progress:
+                raise ParticipationError("This code is taken; leave it out for another one.")
+            store.delete_participation(session, begun)  # what is told now is what holds
         if consent is not True:
             raise ParticipationError(
                 "Taking part needs your consent; nothing was stored.",
@@ -176,7 +175,7 @@ def resume(engine: Engine, code: str, now: datetime) -> Step:
 def get_result(engine: Engine, code: str) -> Result:
     """Raises ParticipationError for a wrong code or a participation that is not finished."""
     with transaction(engine, writes=False) as session:
-        participation = _get(session, code)
+        participation = _get(session, code, lock=False)
         if participation.finished_at is None:
             raise ParticipationError(
                 f"{participation.progress} of {participation.total} images are answered; the "
@@ -292,9 +291,9 @@ def _require_open(study: StudyRecord) -> None:
         )
 
 
-def _get(session: Session, code: Any) -> ParticipationRecord:
+def _get(session: Session, code: Any, *, lock: bool = True) -> ParticipationRecord:
     if isinstance(code, str) and len(code) <= 100:
-        found = store.find_participation(session, hash_code(code))
+        found = store.find_participation(session, hash_code(code), lock=lock)
         if found is not None:
             return found
     raise ParticipationError(

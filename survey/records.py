@@ -80,7 +80,6 @@ class StudyDefinition:
             held = isinstance(texts, Mapping) and bool(texts)
             told = held and all(isinstance(text, str) and text for text in texts.values())
             self._require(name, told, "a text for each language")
-        self._require("consent", set(self.consent) <= {"ko", "en"}, "in ko, en or both")
         self._require("title", set(self.title) == set(self.consent), "in the consent's languages")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
@@ -125,9 +124,15 @@ def build_definition(settings: Mapping[str, Any], source: str) -> StudyDefinitio
     if missing := sorted({"title", "consent"} - set(settings)):
         raise StudyError(f"{source}: missing setting {', '.join(missing)}.")
     try:
-        return StudyDefinition(**settings)
+        definition = StudyDefinition(**settings)
     except StudyError as error:
         raise StudyError(f"{source}: {error}") from None
+    # Studies of before may have others, and are still read.
+    if others := sorted(set(definition.languages) - {"ko", "en"}):
+        raise StudyError(
+            f"{source}: consent must be in ko, en or both, but is in {', '.join(others)}, too."
+        )
+    return definition
 
 
 @dataclass(frozen=True)

@@ -100,17 +100,22 @@ def list_unanswered(session: Session, study_name: str, before: datetime) -> list
     return list(session.scalars(query))
 
 
-def find_participation(session: Session, code_hash: str) -> ParticipationRecord | None:
-    return _find_participation(session, Participation.code_hash == code_hash)
+def find_participation(
+    session: Session, code_hash: str, *, lock: bool = True
+) -> ParticipationRecord | None:
+    return _find_participation(session, Participation.code_hash == code_hash, lock=lock)
 
 
 def find_participation_of(session: Session, person_id: str) -> ParticipationRecord | None:
     return _find_participation(session, Participation.participant_id == person_id)
 
 
-def _find_participation(session: Session, which: ColumnElement[bool]) -> ParticipationRecord | None:
-    """Locks it until the transaction ends, so that two answers at once come one after another."""
-    row = session.scalar(select(Participation).where(which).with_for_update())
+def _find_participation(
+    session: Session, which: ColumnElement[bool], *, lock: bool = True
+) -> ParticipationRecord | None:
+    """``lock``: until the transaction ends, so that two answers at once come one after another."""
+    query = select(Participation).where(which)
+    row = session.scalar(query.with_for_update() if lock else query)
     if row is None:
         return None
     practice, total = session.execute(

@@ -171,7 +171,7 @@ def test_what_keeps_the_app_from_starting_is_said_in_one_line(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr("kfer.hub.BUNDLED", tmp_path / "kfer-default")
-    monkeypatch.setattr(app.os, "environ", environment)
+    monkeypatch.setattr(app.os, "environ", {"GRADIO_TEMP_DIR": str(tmp_path), **environment})
     with pytest.raises(SystemExit) as exited:
         app.main()
     assert exited.value.code == status
@@ -183,7 +183,8 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_one_line(
 ) -> None:
     taken = tmp_path / "data"
     taken.write_text("a file", encoding="utf-8")
-    monkeypatch.setattr(app.os, "environ", {"KFER_DATA_DIR": str(taken / "kfer")})
+    environment = {"KFER_DATA_DIR": str(taken / "kfer"), "GRADIO_TEMP_DIR": str(tmp_path)}
+    monkeypatch.setattr(app.os, "environ", environment)
     with pytest.raises(SystemExit) as exited:
         app.main()
     assert exited.value.code == 1
@@ -193,6 +194,7 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_one_line(
 
 def test_an_ipv6_host_is_put_in_brackets_before_its_port() -> None:
     assert read_settings({"HOST": "::1"}).address == "[::1]"
+    assert read_settings({"HOST": "[::1]"}).address == "[::1]"
     assert read_settings({"HOST": "0.0.0.0"}).address == "0.0.0.0"
 
 

@@ -75,7 +75,7 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
             table[column] = _read_column(table, column, path, float, "numbers and nothing")
     for column in list_vote_columns(table):
         table[column] = _read_column(table, column, path, _read_count, "whole numbers from 0 on")
-    if "part" in table:
+    if "part" in needed:  # else it may be of another way to divide it, and is not asked
         parts = f"{', '.join(PARTS)} and nothing"
         table["part"] = _read_column(table, "part", path, _read_part, parts)
     if TWIN in table:

@@ -250,10 +250,10 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
 
 def _tell_gap(gap: Figure, words: Words) -> str:
     """Which set was easier for people, if the interval says that one was."""
-    if gap.value is None or gap.low is None or gap.high is None:
+    if gap.value is None:
         return words.quote(gap)
     told = words.quote_points(gap)
-    if gap.low <= 0 <= gap.high:
+    if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
         return words.say(
             f"공개와 비공개 이미지의 차이는 뚜렷하지 않아요 ({told})",
             f"No clear difference between public and private images for people ({told})",

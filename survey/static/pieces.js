@@ -89,7 +89,7 @@
       }
       // Only what our own server says is final.
       if (response.ok && answer) return answer;
-      throw { ko, en, ...answer?.error, passing: response.status >= 500 || !answer?.error };
+      throw { ko, en, ...answer?.error, passing: response.status >= 500 || !answer?.error?.ko };
     }
 
     // --- pieces of screens ---------------------------------------------------------------------

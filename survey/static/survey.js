@@ -140,6 +140,7 @@
           keepCode(begun.code);
           showInstructions(() => enter(begun.trial));
         } catch (error) {
+          if (!error.passing) proposed = null;
           showError(page, error, error.passing ? undefined : begin);
         }
       });
@@ -350,7 +351,7 @@
       wait.remove();
       requestAnimationFrame((time) => {
         shownAt = time;
-        blurred ||= !document.hasFocus(); // another window is in front
+        blurred ||= !document.hasFocus() || root.offsetParent === null; // something is in front
         shownTime = new Date().toISOString();
         screen.querySelectorAll("[data-option]").forEach((button) => { button.disabled = false; });
         screen.dataset.ready = trial.id;
@@ -418,14 +419,16 @@
     async function goBack() {
       if (pending || trial.position === 1) return;
       pending = true;
-      if (shownAt !== null) {
-        spent.set(trial.id, (spent.get(trial.id) ?? 0) + performance.now() - shownAt);
-      }
-      if (blurred) left.add(trial.id);
+      const { id } = trial;
+      const looked = shownAt === null ? 0 : performance.now() - shownAt;
       clearError(screen);
       try {
         const found = await ask("back", { code });
-        if (found.trial) { block = null; enter(found.trial); }
+        if (!found.trial) return;
+        spent.set(id, (spent.get(id) ?? 0) + looked);
+        if (blurred) left.add(id);
+        block = null;
+        enter(found.trial);
       } catch (error) {
         showError(screen.firstChild, error, goBack);
       } finally {

@@ -247,8 +247,8 @@ def test_a_window_behind_another_counts_as_left(
     go_to_practice(page)
     page.evaluate("document.hasFocus = () => false")
     answer_by_key(page, "1")
-    page.evaluate("delete document.hasFocus")
     wait_until_ready(page)  # it came up while the window was behind
+    page.evaluate("delete document.hasFocus")
     answer_by_key(page, "1")
     answer_by_key(page, "1")
     assert list_blurred(server, get_code(page)) == [False, True, False]

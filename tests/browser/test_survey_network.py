@@ -27,11 +27,14 @@ FOREIGN = [
     {"status": 200, "content_type": "text/html", "body": "<h1>Log in to the hotel's network</h1>"},
     {"status": 429, "content_type": "text/html", "body": "<h1>Too many requests</h1>"},
     {"status": 404, "json": {"detail": "no such route"}},
+    {"status": 429, "json": {"error": "too many requests"}},
     {"status": 200, "content_type": "application/json", "body": "null"},
 ]
 
 
-@pytest.mark.parametrize("reply", FOREIGN, ids=["login", "proxy", "other server", "nothing"])
+@pytest.mark.parametrize(
+    "reply", FOREIGN, ids=["login", "proxy", "other server", "limiter", "nothing"]
+)
 def test_a_reply_that_is_not_ours_costs_neither_code_nor_answer(
     reply: dict[str, object], open_page: Callable[..., Page], server: AppServer
 ) -> None:

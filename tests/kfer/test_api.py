@@ -322,13 +322,14 @@ def test_outputs_and_forgotten_uploads_are_gone_after_their_age(
     assert status == 200
     (forgotten,) = (Path(path) for path in json.loads(body))
     assert forgotten.is_relative_to(cache)
+    before = set(list_files(cache))
     body, content_type = build_upload("broken.webp", GROUP.read_bytes() * 4)
     broken = HTTPConnection(urlsplit(url).netloc)
     broken.putrequest("POST", "/gradio_api/upload")
     broken.putheader("Content-Type", content_type)
     broken.putheader("Content-Length", str(len(body)))
     broken.endheaders(body[: len(body) // 2])
-    wait_for(lambda: len(list_files(cache)) > 0)
+    wait_for(lambda: bool(set(list_files(cache)) - before))
     broken.close()
     wait_for(lambda: list(cache.iterdir()) == [])
 

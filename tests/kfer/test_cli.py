@@ -167,6 +167,18 @@ def test_a_file_gets_what_the_shell_would(output: str) -> None:
     assert written.decode("utf-8-sig") == shell.out
 
 
+def test_a_file_is_replaced_by_a_whole_one_alone(tmp_path: Path) -> None:
+    out = tmp_path / "readings.csv"
+    out.write_text("of last week")
+    result = run_here(["predict", "a.jpg", "--model", "typo", "--format", "csv", "--out", str(out)])
+    assert result.status == 1
+    assert out.read_text() == "of last week"
+    taken = run_here(["predict", str(out), "--out", str(out)])
+    assert taken.status == 2
+    assert "is one of the photos" in taken.err
+    assert [path.name for path in tmp_path.iterdir()] == ["readings.csv"]
+
+
 def test_a_file_that_cannot_be_written_is_said_before_any_photo_is_read(tmp_path: Path) -> None:
     result = run_here(["predict", "no such photo.jpg", "--out", str(tmp_path / "no" / "readings")])
     assert result.status == 1

@@ -359,7 +359,7 @@ def test_whatever_a_decoder_raises_becomes_a_photo_error(
 
 
 def test_importing_photos_loads_neither_torch_nor_heif() -> None:
-    code = "import sys, kfer.photos; print({'torch', 'pillow_heif'} & set(sys.modules))"
+    code = "import sys, kfer.photos; print({'torch', 'pi_heif'} & set(sys.modules))"
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True

@@ -63,6 +63,10 @@ def test_every_app_has_a_folder_of_its_own_and_finds_it_again(
     assert first.stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     assert claim_folder(7860) == first != claim_folder(7861)
+    (first.parent / first.name.replace("7860", "1")).symlink_to(tmp_path)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with pytest.raises(PermissionError, match="somebody else's"):
+        claim_folder(1)
     monkeypatch.delenv("GRADIO_TEMP_DIR")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     assert claim_folder(1).parent == tmp_path / "tmp"

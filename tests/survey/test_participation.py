@@ -56,17 +56,26 @@ def count_rows(engine: Engine) -> dict[str, int]:
 
 def test_a_beginning_whose_reply_was_lost_is_asked_for_again(study_engine: Engine) -> None:
     code = make_code()
-    first = start(study_engine, code=code)
-    again = start(study_engine, code=code.lower())  # as it is typed
-    assert first[1] == again[1]
+    start(study_engine, code=code)
+    again = start(study_engine, code=code.lower(), language="en")  # told otherwise meanwhile
+    assert again[1].participation.language == "en"
     assert count_rows(study_engine)["participant"] == 1
-    answer(study_engine, code, first[1])
+    answer(study_engine, code, again[1])
     for study in ("small", "other"):
         if study == "other":
             add_study(study_engine, "other")
         with pytest.raises(ParticipationError, match="is taken"):
             start(study_engine, study_name=study, code=code)
     assert count_rows(study_engine)["participant"] == 1
+
+
+@pytest.mark.timeout(60)
+def test_a_result_waits_for_nobody(study_engine: Engine) -> None:
+    code, first = start(study_engine)
+    answer_all(study_engine, code, first)
+    with transaction(study_engine) as session:
+        participation._get(session, code)  # as another tab does, before it writes
+        assert participation.get_result(study_engine, code).whole.total == 10
 
 
 def test_who_never_answered_can_be_deleted_and_nobody_else(study_engine: Engine) -> None:

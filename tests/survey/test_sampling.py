@@ -164,6 +164,14 @@ def test_an_impossible_definition_is_refused(settings: dict[str, Any], message: 
         define(**settings)
 
 
+def test_a_new_study_speaks_the_languages_of_the_page_and_an_old_one_is_still_read() -> None:
+    texts = {"ja": "はい", "ko": "네"}
+    settings = {"title": texts, "consent": texts}
+    with pytest.raises(StudyError, match=r"study.toml: consent must be in ko, en or both, but is"):
+        build_definition(settings, "study.toml")
+    assert StudyDefinition(title=texts, consent=texts).languages == ("ja", "ko")
+
+
 def test_a_title_in_no_language_is_refused() -> None:
     settings = {"title": "My study", "consent": {"en": "I agree."}}
     with pytest.raises(StudyError, match="mine: title must be a text for each language, but got"):

@@ -116,7 +116,7 @@ def test_cells_that_make_no_sense_are_named(
     write_manifest(table, tmp_path / "parts.csv")
     row = table["path"][4]
     with pytest.raises(DataError, match=f"{column} of {row} is {cell!r}; allowed are {allowed}"):
-        read_manifest(tmp_path / "parts.csv")
+        read_manifest(tmp_path / "parts.csv", "part")
 
 
 def test_labels_are_known_however_they_are_written(tmp_path: Path) -> None:

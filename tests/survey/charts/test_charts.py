@@ -203,3 +203,10 @@ def test_how_far_intervals_of_few_people_are_off_is_said(people: int, told: str)
     caption = explain_raters(summarize(draw(1, people=people), []), Words("en"))
     assert told in caption
     assert ("simulated" in caption) is bool(told)
+
+
+def test_a_gap_that_no_draw_changes_is_told_in_a_sentence() -> None:
+    table = build([[0, 1]] * 6, private=[False, True])
+    title = people.plot_visibility(summarize(table, []), Words("en")).title
+    assert "No clear difference" in title
+    assert "(100.0 points)" in title
