@@ -71,13 +71,11 @@ def evaluate(
     measured = VALIDATION if data else part
     (faces,) = flags.load(find_head_specs(loaded), channels, measured)
     warn_left_out(flags.count_left_out(find_head_specs(loaded), measured))
-    # A card names no place of one machine.
-    shown = loaded.name if bundle.is_absolute() else bundle
-    command = f"python -m training evaluate --bundle {shown} {flags.describe()}"
+    command = _name_place("python -m training evaluate --bundle", bundle) + f" {flags.describe()}"
     if not data:
         command += f" --part {part}"
     if photos:
-        command += f" --photos {photos.name if photos.is_absolute() else photos}"
+        command += _name_place(" --photos", photos)
         if taxonomy != "korean5":
             command += f" --taxonomy {taxonomy}"
     if detector != "none":
@@ -107,6 +105,11 @@ def evaluate(
         told = report_evaluation(loaded, evaluation, answers, flags.folder, today, command)
         write_report(told, report)
         typer.echo(f"report written to {report / HTML}; it shows faces of the data", err=True)
+
+
+def _name_place(flag: str, place: Path) -> str:
+    """A card names no place of one machine."""
+    return f"{flag} {place.name if place.is_absolute() else place}"
 
 
 @report_app.command()

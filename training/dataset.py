@@ -115,6 +115,13 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
 
 
+def place(pixels: Tensor, device: torch.device) -> Tensor:
+    """On the device, unless they take more than half of a GPU's free memory."""
+    if device.type == "cuda" and 2 * pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
+        return pixels
+    return pixels.to(device)
+
+
 def transform_faces(faces: FaceSet, pretrained_cfg: Mapping[str, Any]) -> Tensor:
     """(n, channels, size, size) normalised floats, made by the transform that the app uses."""
     transform = build_transform(pretrained_cfg)

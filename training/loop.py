@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from training.augment import augment, build_rand_augment, mix
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import TrainConfig
-from training.dataset import FaceSet, iterate_batches, to_tensor, transform_faces
+from training.dataset import FaceSet, iterate_batches, place, to_tensor, transform_faces
 from training.distributed import ALONE, Draws, Processes
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
 from training.files import replace_text
@@ -96,7 +96,7 @@ def train(
     history = _open_history(config, out, epochs, device, processes)
     mine = np.arange(len(validation)) % processes.count == processes.rank
     images = transform_faces(validation.chosen(mine), build_pretrained_cfg(config))
-    pixels = _place(to_tensor(faces.pixels), device)
+    pixels = place(to_tensor(faces.pixels), device)
     with history or nullcontext():
         for epoch in range(len(epochs), config.epochs):
             started = time.monotonic()
@@ -115,13 +115,6 @@ def train(
                 save_checkpoint(last, {**beginning, **run.state(epochs)})
                 report(result)
     return best
-
-
-def _place(pixels: Tensor, device: torch.device) -> Tensor:
-    """On the device, unless they take more than half of a GPU's free memory."""
-    if device.type == "cuda" and 2 * pixels.nbytes > torch.cuda.mem_get_info(device)[0]:
-        return pixels
-    return pixels.to(device)
 
 
 def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ SAID = re.compile(r"\b(?:say|showBusy)\((?:.*, )?(?:\w+ \? \"(\w+)\" : )?\"(\w+)
 SCRIPT_KEYS = {
     *re.findall(r"\btexts\.(\w+)", SCRIPT),
     *(key for keys in SAID.findall(SCRIPT) for key in keys if key),
-    *re.findall(r'"(units_\w+)"', SCRIPT),
+    *re.findall(r'"((?:units|error)_\w+)"', SCRIPT),
 }
 # Keys that are put together from parts, where the parts come from.
 BUILT_KEYS = {

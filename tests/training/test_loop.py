@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.training.synthetic import CONFIG, NETWORK, PLAIN, TRAINED, build_faces, relabel
 from training import loop, network
 from training.config import OPTIMIZERS, TrainConfig
-from training.dataset import FaceSet, Labels, iterate_batches, transform_faces
+from training.dataset import FaceSet, Labels, iterate_batches, place, transform_faces
 from training.errors import ConfigError, DataError
 from training.history import Epoch
 from training.network import build_model, build_pretrained_cfg, predict_logits
@@ -372,3 +372,14 @@ def test_validation_without_a_clear_plurality_is_refused(tmp_path: Path) -> None
     validation = relabel(validation, "ferplus8", truths=np.full(len(validation), -1))
     with pytest.raises(DataError, match="No validation picture has a label, or a clear"):
         run(CONFIG, tmp_path, validation=validation)
+
+
+@pytest.mark.parametrize(("free", "fits"), [(200, True), (199, False)])
+def test_pictures_that_would_fill_a_gpu_stay_where_they_are(
+    free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 1000))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: moved.append(device) or self)
+    place(torch.zeros(100, dtype=torch.uint8), torch.device("cuda", 0))
+    assert len(moved) == fits
