@@ -21,7 +21,7 @@ from survey.comparison_texts import COMPARISON_TEXTS
 from survey.dashboard import Dashboard
 from survey.dashboard_web import PLOTLY_PATH
 from survey.endpoints import Endpoints
-from survey.participation import MAX_RESPONSE_MS
+from survey.participation import CODE_LENGTH, CODE_LETTERS, MAX_RESPONSE_MS
 from survey.texts import BACKGROUND, MEANINGS, TEXTS
 
 STATIC = Path(__file__).parent / "static"
@@ -44,6 +44,7 @@ def build_tab() -> None:
             "colors": COLORS,
             "meanings": MEANINGS,
             "maxResponseMs": MAX_RESPONSE_MS,
+            "code": {"letters": CODE_LETTERS, "length": CODE_LENGTH},
             "background": {
                 name: [[value, shown] for value, shown in choices.items()]
                 for name, choices in BACKGROUND.items()

@@ -29,6 +29,7 @@ from training.cli_options import (
 )
 from training.cli_report import report_app
 from training.errors import ConfigError, TrainingError
+from training.torchrun import count_processes
 
 app = typer.Typer(
     help="Train and measure KFER's models.",
@@ -42,7 +43,7 @@ app = typer.Typer(
 def _refuse_processes(context: typer.Context) -> None:
     """Raises ConfigError under torchrun, for what would be done several times over."""
     command = context.invoked_subcommand
-    if command != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if command != "train" and count_processes() > 1:
         raise ConfigError(
             f"{command}: is no work for several processes; only `train` goes with torchrun."
         )

@@ -1,6 +1,5 @@
 """What several commands take, choose and print."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.errors import ConfigError
+from training.torchrun import find_local_rank
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def choose_device(name: str) -> "torch.device":
     if name == "cpu":
         return torch.device(name)
     # torchrun gives every process on a machine a GPU of its own.
-    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(name, find_local_rank())
 
 
 def report_epoch(epoch: "Epoch") -> None:

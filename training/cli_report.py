@@ -71,11 +71,11 @@ def evaluate(
     measured = VALIDATION if data else part
     (faces,) = flags.load(find_head_specs(loaded), channels, measured)
     warn_left_out(flags.count_left_out(find_head_specs(loaded), measured))
-    command = _name_place("python -m training evaluate --bundle", bundle) + f" {flags.describe()}"
+    command = f"python -m training evaluate --bundle {_name_place(bundle)} {flags.describe()}"
     if not data:
         command += f" --part {part}"
     if photos:
-        command += _name_place(" --photos", photos)
+        command += f" --photos {_name_place(photos)}"
         if taxonomy != "korean5":
             command += f" --taxonomy {taxonomy}"
     if detector != "none":
@@ -107,9 +107,9 @@ def evaluate(
         typer.echo(f"report written to {report / HTML}; it shows faces of the data", err=True)
 
 
-def _name_place(flag: str, place: Path) -> str:
+def _name_place(place: Path) -> str:
     """A card names no place of one machine."""
-    return f"{flag} {place.name if place.is_absolute() else place}"
+    return place.name if place.is_absolute() else str(place)
 
 
 @report_app.command()

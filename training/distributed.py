@@ -5,7 +5,6 @@ of them, batch normalisation sees the whole batch, and gradients are means over 
 figures are those of one process.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
 from training.errors import ConfigError
+from training.torchrun import count_processes
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,6 @@ class Processes:
 
 
 ALONE = Processes()
-
-
-def count_processes() -> int:
-    """As torchrun tells it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 // images fetched ahead. None of it knows where somebody is in the study.
 (() => {
   const KEEP = 3; // fetched images
-  const CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
   const PATIENCE_MS = 30_000; // after which a server that says nothing counts as out of reach
 
   function make(tag, className, parent) {
@@ -17,13 +16,6 @@
     set(key, value) { try { localStorage.setItem(key, value); } catch { /* blocked in a frame */ } },
     remove(key) { try { localStorage.removeItem(key); } catch { /* as above */ } },
   };
-
-  // As the server makes them: 12 of Crockford's letters, 60 bits.
-  function makeCode() {
-    const drawn = crypto.getRandomValues(new Uint8Array(12));
-    const letters = [...drawn].map((byte) => CODE_LETTERS[byte % CODE_LETTERS.length]).join("");
-    return letters.match(/.{4}/g).join("-");
-  }
 
   const both = (element, text) => window.kfer.say(element, text[0], text[1]);
 
@@ -65,8 +57,15 @@
     };
   }
 
-  window.kferSurveyPieces = ({ texts }) => {
+  window.kferSurveyPieces = ({ texts, code }) => {
     const say = (element, key) => both(element, texts[key]);
+
+    // As the server makes them; its 32 letters are drawn alike by a byte.
+    function makeCode() {
+      const drawn = crypto.getRandomValues(new Uint8Array(code.length));
+      const letters = [...drawn].map((byte) => code.letters[byte % code.letters.length]);
+      return letters.join("").match(/.{4}/g).join("-");
+    }
 
     // --- asking the server ---------------------------------------------------------------------
 
@@ -148,8 +147,8 @@
     }
 
     return {
-      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress, addWait,
-      clearError, showError, fetchImage: buildImages(),
+      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress,
+      addWait, clearError, showError, fetchImage: buildImages(),
     };
   };
 })();

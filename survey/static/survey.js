@@ -120,7 +120,7 @@
         return [name, select];
       });
       const row = make("div", "kfer-buttons", page);
-      proposed = proposed ?? makeCode();
+      proposed ??= makeCode();
       addButton(row, "go_on", async () => {
         clearError(page);
         const answers = selects.map(([name, select]) => [name, select.value]);

@@ -8,7 +8,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from survey.statistics.accuracy import draw_means
 from survey.statistics.agreement import find_majority
-from survey.statistics.figures import Figure, explain, take_interval
+from survey.statistics.figures import ROUNDING, Figure, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import AnswerTable
 
@@ -117,7 +117,7 @@ def permute_images(table: AnswerTable, right: NDArray[np.bool_], sampler: Sample
     rng = sampler.build_rng("permutation")
     signs = rng.integers(0, 2, size=(permutations, len(gaps))) * 2.0 - 1
     # Rounding must not make equal sums unequal.
-    as_far = np.abs(signs @ gaps) >= abs(gaps.sum()) - 1e-12
+    as_far = np.abs(signs @ gaps) >= abs(gaps.sum()) - ROUNDING
     p = (1 + as_far.sum()) / (permutations + 1)
     return TestOutcome("permutation test over images", float(p), len(gaps))
 

@@ -16,6 +16,7 @@ from tests.browser.survey_steps import (
     open_study,
     open_tab,
     press_primary,
+    read_progress,
     wait_until_ready,
 )
 from tests.servers import AppServer
@@ -131,7 +132,7 @@ def test_where_the_device_keeps_nothing_the_address_keeps_the_code(
     expect_screen(page, "practice")
     press_primary(page)
     wait_until_ready(page)
-    assert page.locator(".kfer-progress span").inner_text().startswith("2 / ")
+    assert read_progress(page).startswith("2 / ")
 
 
 def test_a_reload_stays_in_the_study_that_was_begun(

@@ -18,6 +18,7 @@ from kfer.bundle import CARD, CONFIG, EXPLANATION, WEIGHTS, Bundle, hash_file, l
 from tests.commands import ROOT, call
 from tests.training.synthetic import CONFIG as SETTINGS
 from tests.training.synthetic import SyntheticData
+from training import cli
 from training.export import EVALUATION
 
 TORCH = {"torch", "torchvision", "timm", "pandas", "scipy", "sklearn"}
@@ -279,3 +280,28 @@ def test_training_loads_nothing_that_a_bare_gpu_machine_lacks() -> None:
     loaded = {name.partition(".")[0] for name in result.stdout.split()}
     assert {"torch", "timm", "training", "kfer"} <= loaded
     assert not loaded & FORBIDDEN
+
+
+def test_a_full_gpu_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    monkeypatch.setattr(cli, "app", fill)
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    assert exited.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the GPU's memory is full (CUDA out of memory. Tried")
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_full_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        cli.main()
