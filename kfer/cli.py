@@ -69,7 +69,7 @@ def predict(
     ] = Path("yolo-face.pt"),
     taxonomy: Annotated[
         TaxonomyName | None,
-        typer.Option(help="Show other labels than the model's own; approximate."),
+        typer.Option(help="Labels to answer in; approximate unless they are the model's own."),
     ] = None,
     output: Annotated[
         Format, typer.Option("--format", help="json: one object per line and photo.")

@@ -25,7 +25,7 @@ class PhotoError(KferError):
 class BundleError(KferError):
     """The model folder is not a bundle that kfer can load."""
 
-    SUMMARY = ("모델 폴더가 KFER 모델이 아니에요.", "Its folder is not a KFER model.")
+    SUMMARY = ("모델 폴더가 올바른 KFER 모델이 아니에요.", "Its folder is not a KFER model.")
 
 
 class HubError(KferError):
@@ -40,7 +40,7 @@ class HubError(KferError):
 class DetectorError(KferError):
     """The face detector cannot be built."""
 
-    SUMMARY = ("이 얼굴 찾기는 쓸 수 없어요.", "This face detector is not available.")
+    SUMMARY = ("이 얼굴 찾기 방법은 쓸 수 없어요.", "This face detector is not available.")
 
 
 class TaxonomyError(KferError):

@@ -5,7 +5,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "사진 속 표정을 읽고, 얼마나 믿을 수 있는지도 알려 드려요.",
         "Reads the expressions in a photo, and says how far to trust them.",
     ),
-    "drop": ("사진을 여기에 놓거나 붙여넣어 주세요", "Drop or paste a photo here"),
+    "drop": ("사진을 여기에 놓거나 붙여 넣어 주세요", "Drop or paste a photo here"),
     "drop_hint": (
         "JPEG, PNG, WebP, HEIC · 30 MB까지 · 사진은 저장하지 않아요",
         "JPEG, PNG, WebP, HEIC · up to 30 MB · photos are not stored",
@@ -13,7 +13,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "choose": ("사진 고르기", "Choose a photo"),
     "camera": ("웹캠", "Webcam"),
     "live": ("실시간", "Live"),
-    "snap": ("찍기", "Take it"),
+    "snap": ("찍기", "Take photo"),
     "stop": ("멈추기", "Stop"),
     "examples": ("예시 사진 (컴퓨터로 만든 얼굴)", "Example photos (rendered faces)"),
     "example": ("예시", "Example"),
@@ -49,21 +49,22 @@ TEXTS: dict[str, tuple[str, str]] = {
     "settings": ("설정", "Settings"),
     "model": ("모델", "Model"),
     "detector": ("얼굴 찾기", "Face detector"),
-    "detector_mtcnn": ("MTCNN (정확해요)", "MTCNN (accurate)"),
-    "detector_haar": ("Haar (빠르고 정면만)", "Haar (quick, frontal only)"),
+    "detector_mtcnn": ("MTCNN (정확함)", "MTCNN (accurate)"),
+    "detector_haar": ("Haar (빠름, 정면만)", "Haar (quick, frontal only)"),
     "detector_none": ("안 함 (사진 전체)", "None (the whole photo)"),
     "taxonomy": ("감정 분류", "Labels"),
     "taxonomy_ferplus8": ("8가지 · 평가자 투표", "8 · as raters vote (FER+)"),
     "taxonomy_fer7": ("7가지 · FER2013", "7 · FER2013"),
-    "taxonomy_korean5": ("한국 5가지", "Korean 5"),
-    "taxonomy_aihub7": ("한국 7가지(AI Hub)", "Korean 7 (AI Hub)"),
+    "taxonomy_korean5": ("한국형 5가지", "Korean 5"),
+    "taxonomy_aihub7": ("한국형 7가지(AI Hub)", "Korean 7 (AI Hub)"),
     "taxonomy_openface6": ("6가지(공포 없음)", "6, without fear"),
     "taxonomy_approximate": ("어림", "approximate"),
     "units_title": ("얼굴 움직임과 모델의 답", "Face movements and answers"),
     "units_scope": (
         "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. {faces} "
         "{pictures}장에 모델이 한 답을 통틀어 회귀로 요약한 거예요. 회귀에 쓰지 않은 얼굴에서 이 "
-        "요약은 {agreement}를 모델과 똑같이 답해요. 늘 가장 흔한 답만 하면 {baseline}예요.",
+        "요약은 {agreement}의 얼굴에 모델과 같은 답을 해요. 늘 가장 흔한 답만 하면 "
+        "{baseline}에서 같아요.",
         "Not measured in this photo: KFER measures no face movements in photos. This sums up, by "
         "regression, the model's answers to {pictures} {faces} whose movements are known. On faces "
         "left out of the regression, the summary answers as the model does in {agreement}; always "
@@ -82,11 +83,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "units_unit": ("얼굴 움직임 (FACS)", "Action unit (FACS)"),
     "units_coefficient": ("계수, 95 % 구간", "Coefficient, 95 % interval"),
-    "units_for": ("셀수록 이 답이 더 나오는 움직임", "Speak for this answer"),
-    "units_against": ("셀수록 이 답이 덜 나오는 움직임", "Speak against it"),
+    "units_for": ("강할수록 이 답이 더 나오는 움직임", "Speak for this answer"),
+    "units_against": ("강할수록 이 답이 덜 나오는 움직임", "Speak against it"),
     "units_unclear": ("어느 쪽인지 확실하지 않은 움직임", "Not clear either way"),
     "units_how": (
-        "계수는 움직임이 한 단계 세질 때 이 답의 로짓이 모든 답의 평균에 견주어 "
+        "계수는 움직임이 한 단계 강해질 때 이 답의 로짓이 모든 답의 평균에 견주어 "
         "얼마나 달라지는지예요. "
         "가는 선은 95 % 구간이고, 그 안에 0이 있으면 어느 쪽인지 확실하지 않아요.",
         "A coefficient is what one step of a movement adds to this answer's logit, against the "
@@ -106,7 +107,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The file is larger than 30 MB. Choose a smaller photo.",
     ),
     "error_network": (
-        "서버에 닿지 못했어요. 잠시 뒤 다시 해 주세요.",
+        "서버에 연결하지 못했어요. 잠시 뒤 다시 해 주세요.",
         "The server cannot be reached. Try again in a moment.",
     ),
     "error_camera": (
@@ -132,9 +133,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "about_use_title": ("쓰임새와 한계", "Use and limits"),
     "about_use": (
-        "KFER는 시연과 연구를 위한 도구예요. 표정을 인터넷의 평가자들이 부를 이름으로 읽을 뿐, "
-        "그 사람이 무엇을 느끼는지는 몰라요. 채용, 교육, 치안, 의료 같은 사람에 대한 결정에 쓰면 "
-        "안 되고, 유럽연합 인공지능법은 직장과 교육에서 감정을 추론하는 일을 금지해요.",
+        "KFER는 시연과 연구를 위한 도구예요. 인터넷 평가자들이 붙일 법한 표정 이름을 답할 뿐, "
+        "그 사람이 무엇을 느끼는지는 몰라요. 채용, 교육, 치안, 의료처럼 사람을 두고 내리는 결정에 "
+        "쓰면 안 되고, 유럽연합 인공지능법은 직장과 교육에서 감정을 추론하는 일을 금지해요.",
         "KFER is a demonstration and a research aid. It names an expression as raters on the "
         "internet would; it does not know what a person feels. It is not for hiring, schooling, "
         "policing, medicine or any decision about a person, and the European Union's AI Act "

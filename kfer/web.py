@@ -44,7 +44,7 @@ _BUSY = {
     "en": "Too many photos are waiting just now; try again in a moment.",
 }
 _LATE = {
-    "ko": "사진이 너무 천천히 와서 더 기다리지 않았어요. 연결을 확인하고 다시 해 주세요.",
+    "ko": "사진 전송이 너무 느려서 중단했어요. 연결을 확인하고 다시 해 주세요.",
     "en": "The photo came too slowly to wait for; check the connection and try again.",
 }
 

@@ -1,12 +1,13 @@
 """Every text of the comparison's tab, Korean and English side by side."""
 
 COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
-    "study": ("연구", "Study"),
+    "study": ("설문", "Study"),
     "demo": (
         "체험용 설문의 답이에요. 누구나 참여할 수 있으니 연구 결과로 쓰지 마세요.",
-        "Answers to the demonstration, which anybody may take: no result to build on.",
+        "Answers to the demonstration, which anybody may take: do not use them as research "
+        "results.",
     ),
-    "filters": ("보는 범위", "What is looked at"),
+    "filters": ("보는 범위", "Filters"),
     "visibility": ("이미지", "Images"),
     "visibility_all": ("모두", "all"),
     "visibility_public": ("공개", "public"),
@@ -21,15 +22,15 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
     "reset": ("처음대로", "Reset"),
     "rule_too_fast": ("너무 빨리 답함", "answered too fast"),
     "rule_one_label": ("거의 한 답만 고름", "gave nearly one answer only"),
-    "rule_left_the_page": ("자주 자리를 뜸", "often left the page"),
+    "rule_left_the_page": ("자주 화면을 떠남", "often left the page"),
     "rule_below_chance": ("우연보다 못 맞힘", "did worse than chance"),
-    "rule_failed_attention": ("집중 확인을 놓침", "missed attention images"),
+    "rule_failed_attention": ("집중 확인 문항을 틀림", "missed attention images"),
     "rule_unsteady": ("반복에 다르게 답함", "answered repeats differently"),
     "of_people": ("{finished}명 중 {n}명", "{n} of {finished} people"),
     "of_images": ("이미지 {images}장", "{images} images"),
     "left_out": ("표시된 {flagged}명 제외", "{flagged} flagged left out"),
     "outside": ("기간 밖 {outside}명 제외", "{outside} outside the dates left out"),
-    "unfinished": ("참여 중 {unfinished}명", "{unfinished} not finished"),
+    "unfinished": ("마치지 않은 {unfinished}명", "{unfinished} not finished"),
     "no_answers": (
         "아직 끝까지 답한 사람이 없어요. 다섯 명이 마치면 사람과 모델의 점수, 표정마다의 차이, "
         "무엇을 헷갈리는지가 여기에 나와요.",
@@ -58,7 +59,7 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
     "download": ("내려받기", "Download"),
     "copy_caption": ("설명 복사", "Copy caption"),
     "copied": ("복사했어요", "Copied"),
-    "marked": ("골라 두었으니 복사해 주세요", "Selected: copy it now"),
+    "marked": ("선택해 두었으니 복사해 주세요", "Selected: copy it now"),
     "images": ("이미지마다", "Image by image"),
     "images_hint": (
         "사람에게 어려운 것부터 쉬운 것까지.",
@@ -75,7 +76,7 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
     "thumbnail": ("{label} 얼굴", "A face: {label}"),
     "researcher": ("연구자용", "For the researcher"),
     "researcher_hint": (
-        "서버를 여는 사람이 정한 관리자 토큰(KFER_ADMIN_TOKEN)을 넣으면 참여자마다의 표와 "
+        "서버를 운영하는 사람이 정한 관리자 토큰(KFER_ADMIN_TOKEN)을 넣으면 참여자마다의 표와 "
         "내려받기가 열려요. 토큰은 이 화면에만 있고 저장하지 않아요.",
         "The admin token (KFER_ADMIN_TOKEN), set by whoever runs the server, opens the table of "
         "participants and the export. It stays on this page and is not kept.",
@@ -95,8 +96,8 @@ COMPARISON_TEXTS: dict[str, tuple[str, str]] = {
     "computing": ("계산하고 있어요…", "Computing…"),
     "retry": ("다시 해 보기", "Try again"),
     "error": (
-        "서버에 닿지 못했어요. 잠시 뒤 다시 해 주세요.",
+        "서버에 연결하지 못했어요. 잠시 뒤 다시 해 주세요.",
         "The server cannot be reached; try again in a moment.",
     ),
-    "no_study": ("아직 연구가 없어요.", "There is no study yet."),
+    "no_study": ("아직 설문이 없어요.", "There is no study yet."),
 }

@@ -18,20 +18,20 @@ class ImageSetError(KferError):
 class StudyError(KferError):
     """There is no such study, or it cannot be made or taken part in."""
 
-    SUMMARY = ("이 설문은 참여할 수 없어요.", "This study is not available.")
+    SUMMARY = ("이 설문에는 참여할 수 없어요.", "This study is not available.")
 
 
 class ParticipationError(KferError):
     """The code belongs to nobody, or what was asked for does not fit where the person is."""
 
-    SUMMARY = ("이 코드로는 이어 갈 수 없어요.", "This code leads nowhere.")
+    SUMMARY = ("이 코드로는 이어 갈 수 없어요.", "This code cannot be used here.")
 
 
 class RequestError(KferError):
     """No step can be done with what was sent."""
 
     SUMMARY = (
-        "이해할 수 없는 요청이에요. 페이지를 새로 고쳐 주세요.",
+        "이해할 수 없는 요청이에요. 페이지를 새로고침해 주세요.",
         "The request makes no sense here; reload the page.",
     )
 

@@ -128,7 +128,7 @@ def answer(engine: Engine, code: str, trial_id: str, response: NewResponse) -> S
         if trial is None:
             raise ParticipationError(
                 "There is no such trial in this participation; reload the page.",
-                "이 참여에 없는 문항이에요. 페이지를 새로 고쳐 주세요.",
+                "이 참여에 없는 문항이에요. 페이지를 새로고침해 주세요.",
             )
         if response.label not in participation.study.definition.options:
             raise ParticipationError(

@@ -90,9 +90,9 @@ def _tell_facts(comparison: Comparison, summary: Summary, words: Words, now: dat
     study, days = comparison.study, comparison.days
     period = f"{min(days)} – {max(days)}"
     return words.say(
-        f"연구 {study.name}, {study.version}판 · 끝낸 사람 {comparison.finished}명, 참여 중 "
-        f"{comparison.unfinished}명 · 이미지 {len(summary.table.images)}장 · 모은 날 {period} · "
-        f"만든 날 {now:%Y-%m-%d %H:%M} UTC",
+        f"설문 {study.name}, 버전 {study.version} · 마친 사람 {comparison.finished}명, 마치지 않은 "
+        f"사람 {comparison.unfinished}명 · 이미지 {len(summary.table.images)}장 · 모은 날 "
+        f"{period} · 만든 날 {now:%Y-%m-%d %H:%M} UTC",
         f"Study {study.name}, version {study.version} · {comparison.finished} finished, "
         f"{comparison.unfinished} not · {len(summary.table.images)} images · collected {period} · "
         f"made {now:%Y-%m-%d %H:%M} UTC",
@@ -105,7 +105,7 @@ def _list_notes(comparison: Comparison, words: Words) -> list[str]:
         notes.append(
             words.say(
                 "체험용 설문의 답이에요. 연구 결과로 쓰지 마세요.",
-                "Answers to the demonstration: no result to build on.",
+                "Answers to the demonstration: do not use them as research results.",
             )
         )
     if comparison.filters != Filters():

@@ -17,7 +17,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "have_code": ("이어서 할 코드가 있어요", "I have a code to go on with"),
     "code": ("참여 코드", "Your code"),
     "resume": ("이어서 하기", "Go on"),
-    "anew": ("처음부터 하기", "Start anew"),
+    "anew": ("처음부터 하기", "Start again"),
     "welcome_back": ("다시 오셨네요", "Welcome back"),
     "where_you_were": (
         "이 기기에서 하던 설문이 있어요. 하던 곳부터 이어서 할 수 있어요.",
@@ -45,11 +45,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "how": ("이렇게 해요", "How it works"),
     "how_1": (
         "얼굴이 한 장씩 나와요. 어떤 표정으로 보이는지, 처음 든 느낌대로 골라 주세요.",
-        "You see one face at a time. Choose the expression it shows, as it strikes you first.",
+        "You see one face at a time. Choose the expression it shows; your first impression counts.",
     ),
     "how_2": (
-        "버튼을 누르거나 키보드의 숫자 키를 쓰세요. 잘못 눌렀으면 바로 앞 장으로 돌아갈 수 있어요.",
-        "Tap a button, or use the number keys. If you slip, you can go back one face.",
+        "버튼을 누르거나 키보드의 숫자 키를 눌러 주세요. 잘못 눌렀으면 바로 앞 장으로 "
+        "돌아갈 수 있어요.",
+        "Tap a button, or use the number keys. If you press the wrong one, you can go back one "
+        "face.",
     ),
     "how_3": (
         "답은 하나하나 바로 저장돼요. 언제든 멈췄다가 코드로 이어서 할 수 있어요.",
@@ -61,7 +63,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "First a few to practise on. There you are told the answer.",
     ),
     "start_practice": ("연습하기", "Practise"),
-    "question": ("이 사람의 표정은 무엇인가요?", "Which expression is this?"),
+    "question": ("이 얼굴은 어떤 표정인가요?", "Which expression is this?"),
     "face": ("얼굴 사진", "A face"),
     "pause": ("쉬기", "Pause"),
     "paused": ("쉬는 중이에요", "Paused"),
@@ -78,7 +80,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "right": ("맞았어요.", "Right."),
     "wrong": ("정답은 이것이에요:", "The answer is:"),
     "next": ("다음", "Next"),
-    "main_begins": ("이제 시작이에요", "Now it begins"),
+    "main_begins": ("이제 시작이에요", "The study begins now"),
     "main_begins_hint": (
         "여기서부터는 정답을 알려 드리지 않아요. 결과는 마지막에 볼 수 있어요.",
         "From here on you are not told the answer. The result comes at the end.",
@@ -92,11 +94,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "opening": ("설문을 불러오고 있어요…", "Loading the study…"),
     "retry": ("다시 해 보기", "Try again"),
     "error_network": (
-        "서버에 닿지 못했어요. 답은 이 화면에 그대로 있으니 다시 해 주세요.",
+        "서버에 연결하지 못했어요. 답은 이 화면에 그대로 있으니 다시 해 주세요.",
         "The server cannot be reached. Your answer is still here: try again.",
     ),
     "error_reach": (
-        "서버에 닿지 못했어요. 앞서 저장한 답은 그대로 있으니 잠시 뒤 다시 해 주세요.",
+        "서버에 연결하지 못했어요. 앞서 저장한 답은 그대로 있으니 잠시 뒤 다시 해 주세요.",
         "The server cannot be reached. What was saved is still there: try again in a moment.",
     ),
     "result": ("결과", "Your result"),
@@ -128,7 +130,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "copy": ("복사하기", "Copy"),
     "copy_link": ("링크 복사하기", "Copy link"),
     "copied": ("복사했어요", "Copied"),
-    "marked": ("골라 두었으니 복사해 주세요", "Selected: copy it now"),
+    "marked": ("선택해 두었으니 복사해 주세요", "Selected: copy it now"),
     "delete": ("내 답 모두 지우기", "Delete all my answers"),
     "delete_sure": (
         "정말 지울까요? 되돌릴 수 없어요.",
@@ -166,7 +168,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "경멸": ("얕보거나 비웃어요", "scornful, looking down on somebody"),
     "슬픔": ("슬프거나 울 것 같아요", "sad, downcast or close to tears"),
     "중립": ("특별한 감정이 드러나지 않아요", "no particular feeling shows"),
-    "혐오": ("역겹거나 몹시 싫어해요", "disgusted, repelled"),
+    "혐오": ("역겨워하거나 몹시 싫어해요", "disgusted, repelled"),
     CANNOT_TELL: ("도무지 알 수 없을 때만 골라 주세요", "only if you really cannot say"),
 }
 

@@ -143,7 +143,7 @@ def test_a_model_that_cannot_be_had_leaves_the_bundled_one_and_a_notice(
     assert [bundle.name for bundle in recognizer.bundles.values()] == ["kfer-default"]
     assert isinstance(missing, BundleError)
     assert re.search(message, str(missing))
-    assert missing.korean.startswith("모델 폴더가 KFER 모델이 아니에요.")
+    assert missing.korean.startswith("모델 폴더가 올바른 KFER 모델이 아니에요.")
 
 
 def test_without_even_the_bundled_model_there_is_no_app(
@@ -285,7 +285,7 @@ def test_the_notice_stands_on_the_page_in_both_languages_and_names_no_folder() -
     page = find_html(build_app(FakeRecognizer(), missing, *build_empty_survey()))
     assert "설정된 모델을 쓸 수 없어 기본 모델로 읽고 있어요." in page
     assert "The configured model is not available" in page
-    assert "모델 폴더가 KFER 모델이 아니에요." in page
+    assert "모델 폴더가 올바른 KFER 모델이 아니에요." in page
     assert "Its folder is not a KFER model." in page
     assert "secret" not in page
     assert 'class="kfer-notice"' not in find_html(

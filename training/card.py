@@ -16,7 +16,7 @@ from training.explain_au import list_strongest
 from training.export import EVALUATION
 from training.files import replace_text
 from training.network import is_own_architecture
-from training.origin import find_ancestors, find_pretrained, read_training
+from training.origin import count_unrecorded, find_ancestors, find_pretrained, read_training
 from training.sources.fer2013 import FER2013
 from training.wording import (
     TRAINING_PART,
@@ -291,7 +291,7 @@ def _describe_origin(bundle: Bundle) -> str:
     training = read_training(bundle)
     pretrained = ", ".join(f"`{name}`" for name in find_pretrained(training))
     ancestors = find_ancestors(training)
-    if not pretrained and not ancestors:
+    if not pretrained and not ancestors and not count_unrecorded(training):
         return "It began with random weights and has seen no other pictures.\n"
     text = ""
     if ancestors:
@@ -299,6 +299,9 @@ def _describe_origin(bundle: Bundle) -> str:
         text = f"It began with the weights of other bundles, or learned from them: {names}.\n"
         if data := sorted({each["data"] for each in ancestors.values() if each["data"]}):
             text += f"They learned from {'; '.join(data)}.\n"
+    if unrecorded := count_unrecorded(training):
+        runs = "1 run" if unrecorded == 1 else f"{unrecorded} of the runs"
+        text += f"{runs} behind it had teachers that were not recorded.\n"
     if pretrained:
         text += (
             "It, or one of them, began with timm's pretrained weights "

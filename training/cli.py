@@ -170,7 +170,7 @@ def average(
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this one's steps and settings.")] = None,
 ) -> None:
-    """List the systems that can be trained, each with the figure to compare with."""
+    """List the systems that can be trained, those of others with the figure to compare with."""
     from training.recipe import list_recipes, read_recipe
 
     if name is None:

@@ -78,6 +78,14 @@ def find_ancestors(training: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def count_unrecorded(training: Mapping[str, Any]) -> int:
+    """Runs behind a bundle that had teachers of which nothing is recorded."""
+    if parts := training.get("averaged"):
+        return sum(count_unrecorded(part) for part in parts)
+    taught = (training.get("settings") or {}).get("distillation", 0.0) > 0
+    return int(taught and not training.get("origin"))
+
+
 def _list_bundles(training: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Those that this generation names; a part of a mean may be one itself."""
     origin = training.get("origin") or {}

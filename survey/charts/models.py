@@ -58,7 +58,7 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
     lay_out(figure, words.say("답", "answer"), "", height=420)
     figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(title={"text": words.say("실제", "truth")}, col=1)
+    figure.update_yaxes(title={"text": words.say("정답", "truth")}, col=1)
     title, caption = _tell_confusion(summary, model, words)
     numbers = pd.DataFrame(
         [
@@ -135,7 +135,7 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
     )
     told = words.quote(people.kappa, as_percent=False)
     title = words.say(
-        f"사람들끼리 같은 이미지에서 틀리는 정도는 κ = {told}이에요",
+        f"사람들끼리 같은 이미지에서 틀리는 정도: κ = {told}",
         f"People fail on the same images as each other with κ = {told}",
     )
     if people.kappa.value is None:
@@ -148,7 +148,7 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
     drawn = ("", "")
     if len(summary.people.scores) > MOST_PEOPLE:
         drawn = (
-            f" 사람은 제비로 뽑은 {MOST_PEOPLE}명이에요.",
+            f" 사람은 무작위로 뽑은 {MOST_PEOPLE}명이에요.",
             f" People: {MOST_PEOPLE} of them, drawn at random.",
         )
     caption = words.say(

@@ -119,16 +119,16 @@ def _caption_scores(summary: Summary, words: Words) -> str:
         "다시 뽑은 부트스트랩(Owen 2007), 모델의 구간은 Wilson, 차이의 구간과 p는 같은 "
         "부트스트랩이에요. "
         "회색 선은 "
-        "발표된 값: FaceReview 2023(42명, 평균 78.79, 56–86; 모델 78)과 FER+에서 한 사람이 나머지 "
-        "아홉의 "
+        "FaceReview 2023의 발표된 값(42명, 평균 78.79, 56–86; 모델 78)과 FER+의 공개된 투표에서 한 "
+        "사람이 나머지 아홉의 "
         "다수와 같았던 비율(70.1).",
         f"Share of right answers of {n} participants on {images} images. The 95 % interval of the "
         "mean "
         "is a bootstrap over participants and images (Owen 2007), and so are the difference's and "
-        "p; that of models is Wilson's. Grey lines are published values: FaceReview 2023 (42 "
-        "people, mean 78.79, range 56 to 86; its model 78) and one FER+ rater against the "
+        "p; that of models is Wilson's. Grey lines: FaceReview 2023 as published (42 "
+        "people, mean 78.79, range 56 to 86; its model 78), and one FER+ rater against the "
         "plurality "
-        "of the other nine (70.1).",
+        "of the other nine, counted in the published votes (70.1).",
     )
 
 
@@ -259,7 +259,8 @@ def _tell_gap(gap: Figure, words: Words) -> str:
             f"No clear difference between public and private images for people ({told})",
         )
     return words.say(
-        f"사람은 공개 이미지를 비공개보다 {'더' if gap.value > 0 else '덜'} 맞혔어요 ({told})",
+        f"사람은 공개 이미지를 비공개 이미지보다 "
+        f"{'더 많이' if gap.value > 0 else '더 적게'} 맞혔어요 ({told})",
         f"People did {'better' if gap.value > 0 else 'worse'} on public images ({told})",
     )
 
@@ -285,7 +286,7 @@ def plot_speed(summary: Summary, words: Words) -> Chart:
     if parts:
         first, last = figures[0], figures[-1]
         title = words.say(
-            f"빠른 답은 {percent(first.value)}, 느린 답은 {percent(last.value)} 맞았어요",
+            f"빠른 답은 {percent(first.value)}가, 느린 답은 {percent(last.value)}가 맞았어요",
             f"Quick answers were right in {percent(first.value)}, slow ones in "
             f"{percent(last.value)}",
         )
@@ -336,18 +337,18 @@ def plot_crowds(summary: Summary, words: Words) -> Chart:
     figure.update_yaxes(range=[0, 105])
     alone, together = people.crowds[0], people.crowds[-1]
     title = words.say(
-        f"혼자서는 {percent(alone.value)}, {people.crowd_sizes[-1]}명의 다수는 "
-        f"{percent(together.value)} 맞혔어요",
+        f"혼자서는 {percent(alone.value)}를, {people.crowd_sizes[-1]}명의 다수는 "
+        f"{percent(together.value)}를 맞혔어요",
         f"One person alone: {percent(alone.value)}; the majority of {people.crowd_sizes[-1]}: "
         f"{percent(together.value)}",
     )
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명에서 무작위로 뽑은 사람들이 가장 많이 고른 답이 "
         "맞은 비율. 막대는 이 참여자들의 다른 무리가 다른 이미지에서 얻을 값의 95 %; "
-        "동수는 제비를 뽑았을 때의 기댓값이에요.",
+        "동수면 무작위로 골랐을 때의 기댓값이에요.",
         f"How often the most frequent answer of a random crowd of the {len(summary.people.scores)} "
         "participants is right; bars hold 95 % of such crowds of these participants on other "
-        "images; ties count as lots would have it on average.",
+        "images; ties count as a random choice would on average.",
     )
     return Chart(
         "crowds",

@@ -1,4 +1,4 @@
-"""Published figures on how people do, shown as they were published: without intervals of ours."""
+"""What is known of how people do: published figures, or counted in published votes."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,8 @@ class PublishedStudy:
 
 
 FACEREVIEW = PublishedStudy(42, 100, mean=0.7879, lowest=0.56, highest=0.86, model=0.78)
-# Barsoum et al. 2016: one FER+ rater against the plurality of the other nine, 3,573 pictures.
+# One FER+ rater against the plurality of the other nine, counted in the published votes (Barsoum et
+# al. 2016) of 3,573 pictures of PrivateTest.
 FERPLUS_RATER = 0.701
 REFERENCE_DASHES = ("dash", "dot")
 
@@ -49,12 +50,14 @@ def plot_references(words: Words) -> Chart:
     figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(autorange="reversed")
     caption = words.say(
-        f"발표된 값 그대로예요. FaceReview 2023: {FACEREVIEW.people}명이 이미지 "
-        f"{FACEREVIEW.images}장에서 맞힌 비율의 평균과 범위, 그리고 그 모델. FER+: 한 사람의 답이 "
-        "나머지 아홉 사람의 다수와 같았던 비율(Barsoum 외 2016).",
-        f"As published. FaceReview 2023: mean and range of {FACEREVIEW.people} people on "
-        f"{FACEREVIEW.images} images, and its model. FER+: how often one rater agrees with the "
-        "plurality of the other nine (Barsoum et al. 2016).",
+        f"FaceReview 2023은 발표된 값 그대로예요: {FACEREVIEW.people}명이 이미지 "
+        f"{FACEREVIEW.images}장에서 맞힌 비율의 평균과 범위, 그리고 그 모델. FER+는 공개된 투표로 "
+        "계산한 값이에요: 한 사람의 답이 나머지 아홉 사람의 다수와 같았던 비율(PrivateTest "
+        "3,573장; 투표는 Barsoum 외 2016).",
+        f"FaceReview 2023 as published: mean and range of {FACEREVIEW.people} people on "
+        f"{FACEREVIEW.images} images, and its model. FER+, counted in its published votes: "
+        "how often one rater agrees with the plurality of the other nine (3,573 pictures of "
+        "PrivateTest; votes: Barsoum et al. 2016).",
     )
     numbers = pd.DataFrame(
         {

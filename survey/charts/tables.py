@@ -148,7 +148,7 @@ def _explain_mappings(summary: Summary, words: Words) -> list[str]:
         without = f"; {attach(missing, ('은', '는'))} 답할 수 없어요" if missing else ""
         sentences.append(
             words.say(
-                f"{name}의 답은 {source.name}에서 옮긴 근사예요: {changed}{without}.",
+                f"{name}의 답은 {source.name}에서 옮긴 어림값이에요: {changed}{without}.",
                 f"{name}'s answers are an approximation, taken from {source.name}: {changed}"
                 f"{f'; it never answers {missing}' if missing else ''}.",
             )

@@ -50,7 +50,7 @@ def test_label_sets_that_are_not_the_models_own_are_called_approximate(
     with run_app(tmp_path / "app", KFER_MODEL=str(model)) as server:
         page = open_page(server)
         options = page.locator("[data-setting=taxonomy] option")
-        expect(options).to_have_text(["한국 5가지", "한국 7가지(AI Hub) · 어림"])
+        expect(options).to_have_text(["한국형 5가지", "한국형 7가지(AI Hub) · 어림"])
         page.locator("[data-language=en]").click()
         expect(options).to_have_text(["Korean 5", "Korean 7 (AI Hub) · approximate"])
         page.locator("[data-setting=model]").select_option(index=1)  # ferplus8 and fer7

@@ -270,7 +270,7 @@ def test_everything_can_be_deleted_on_the_way(
     expect_screen(page, "deleted")
     gone = page.request.post(f"{server.url}/survey/api/resume", data={"code": code})
     assert gone.status == 422
-    page.get_by_role("button", name="Start anew").click()
+    page.get_by_role("button", name="Start again").click()
     expect_screen(page, "consent")
 
 

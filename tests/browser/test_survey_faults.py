@@ -229,7 +229,7 @@ def test_a_killed_server_comes_back_and_the_study_goes_on(
         page.keyboard.press("1")
         expect(page.locator("[data-option=기쁨][aria-busy]")).to_have_count(1)
         machine.kill()
-        expect(get_error(page)).to_contain_text("서버에 닿지 못했어요")
+        expect(get_error(page)).to_contain_text("서버에 연결하지 못했어요")
     with page.expect_event("requestfailed"):
         retry(page)
     expect(get_error(page)).to_contain_text("답은 이 화면에 그대로 있으니")
@@ -261,7 +261,7 @@ def test_a_reply_that_is_lost_doubles_no_answer(
     )
     go_to_practice(page)
     page.keyboard.press("5")
-    expect(get_error(page)).to_contain_text("서버에 닿지 못했어요")
+    expect(get_error(page)).to_contain_text("서버에 연결하지 못했어요")
     assert len(list_answers(machine.server, get_code(page))) == 1
     retry(page)
     expect(page.locator(".kfer-feedback")).to_be_visible()

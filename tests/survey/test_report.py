@@ -75,7 +75,7 @@ def test_few_people_are_marked_and_none_are_refused(engine: Engine) -> None:
     [
         (
             "en",
-            "What is looked at: Images: private images; Emotions: joy, sadness; Leave out people "
+            "Filters: Images: private images; Emotions: joy, sadness; Leave out people "
             "who: answered too fast; From: 2026-01-01. 5 of 6 people, 1 flagged left out, 0 "
             "outside the dates left out.",
         ),

@@ -87,6 +87,22 @@ def test_pretrained_weights_are_told_of_over_generations(
     assert told.format(names) in build_card(student, EVALUATED, TODAY, COMMAND)
 
 
+def test_teachers_of_whom_nothing_is_recorded_are_told_of(bundle: Bundle, tmp_path: Path) -> None:
+    taught, untaught = {"distillation": 0.5}, {"distillation": 0.0}
+    known = {"settings": taught, "origin": describe_origin([bundle], None)}
+    lost, alone = {"settings": taught, "origin": None}, {"settings": untaught, "origin": None}
+
+    def describe(*parts: dict[str, object]) -> str:
+        # A mean has the settings of its first run beside its parts.
+        mean = note(bundle, tmp_path / str(len(parts)), settings=taught, averaged=[*parts])
+        return " ".join(build_card(mean, EVALUATED, TODAY, COMMAND).split())
+
+    told = "behind it had teachers that were not recorded."
+    assert f"1 run {told}" in describe(known, lost, alone)
+    assert f"2 of the runs {told}" in describe(known, {"averaged": [lost, lost]})
+    assert told not in describe(known)
+
+
 def test_all_generations_are_named_though_they_are_called_alike(
     bundle: Bundle, tmp_path: Path
 ) -> None:
