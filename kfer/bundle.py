@@ -21,6 +21,7 @@ from kfer.labels import Taxonomy, get_mapping, get_taxonomy
 from kfer.surrogate import Surrogate, load_surrogate
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+OF_A_RUN = "bundle"  # the folder in a run's folder that its bundle goes to
 EXPLANATION = "action_units.json"
 PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -88,7 +89,10 @@ class Bundle:
 
 
 def load_bundle(folder: Path, name: str | None = None, revision: str | None = None) -> Bundle:
-    """Raises BundleError when the folder is no bundle of ours, saying which part is not."""
+    """Called as its folder is, or, where that is a run's folder ``bundle``, as the run is.
+
+    Raises BundleError when the folder is no bundle of ours, saying which part is not.
+    """
     config = _read_config(folder)
     weights = _find_weights(folder)
     own = config.get("kfer")
@@ -102,7 +106,7 @@ def load_bundle(folder: Path, name: str | None = None, revision: str | None = No
         num_classes = int(config["num_classes"])
         bundle = Bundle(
             folder=folder,
-            name=name or folder.resolve().name,
+            name=name or _find_name(folder.resolve()),
             revision=revision or hash_file(weights)[:12],
             heads=tuple(_read_head(head) for head in own["heads"]),
             crop=_read_crop(own["crop"]),
@@ -170,6 +174,10 @@ def hash_file(path: Path) -> str:
 def _name(path: Path) -> str:
     """A file for a message: where the folder lies is nobody's business but the host's."""
     return f"{path.parent.name}/{path.name}"
+
+
+def _find_name(folder: Path) -> str:
+    return folder.parent.name if folder.name == OF_A_RUN else folder.name
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

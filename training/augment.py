@@ -81,7 +81,7 @@ def _paste(images: Tensor, share: float, draws: Draws) -> tuple[Tensor, float]:
 
 
 def _uniform(n: int, low: float, high: float, like: Tensor, draws: Draws) -> Tensor:
-    return draws.uniform(n, low, high).to(like.device)
+    return draws.uniform(n, low, high).to(like.device, non_blocking=True)
 
 
 def _rand_augment(pixels: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
@@ -181,8 +181,9 @@ def _relight(images: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
     light = torch.exp2(_uniform(n, -1, 1, images, draws) * config.exposure).view(shape)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     strength = _uniform(n, 0, config.noise, images, draws).view(shape)
-    noise = draws.normal(*images.shape).to(images.device)
-    return ((images - mean) * contrast + mean + brightness) * light + noise * strength
+    lit = ((images - mean) * contrast + mean + brightness) * light
+    grain = draws.fork(images.device)  # drawn with noise or without: what follows stays the same
+    return lit + grain.normal(*images.shape) * strength if config.noise else lit
 
 
 def _erase(images: Tensor, config: TrainConfig, draws: Draws) -> Tensor:

@@ -1,5 +1,7 @@
 """Pure: one temperature per head (Guo et al. 2017), and where a reading is called "not sure"."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
@@ -37,13 +39,22 @@ def cross_fit(
     What an error of calibration is estimated on: fitting and measuring on the same pictures
     would flatter it.
     """
-    fold_of = np.random.default_rng(seed).permutation(len(truth)) % FOLDS
     probabilities = np.empty(logits.shape, dtype=np.float64)
-    for fold in range(FOLDS):
-        held_out = fold_of == fold
+    for held_out in _deal(len(truth), seed):
         temperature = fit_temperature(logits[~held_out], truth[~held_out])
         probabilities[held_out] = softmax(logits[held_out].astype(np.float64) / temperature, axis=1)
     return probabilities
+
+
+def cross_choose(
+    probabilities: NDArray[np.float64], truth: NDArray[np.int64], accuracy: float, seed: int = 0
+) -> NDArray[np.bool_]:
+    """(n,) who is sure, each row by a threshold of ``choose_threshold`` that never saw it."""
+    sure = np.empty(len(truth), dtype=bool)
+    for held_out in _deal(len(truth), seed):
+        threshold = choose_threshold(probabilities[~held_out], truth[~held_out], accuracy)
+        sure[held_out] = probabilities[held_out].max(axis=1) >= threshold
+    return sure
 
 
 def choose_threshold(
@@ -62,3 +73,10 @@ def choose_threshold(
     last = np.diff(confidence[order], append=-np.inf) < 0
     reached = np.flatnonzero((share >= accuracy) & last)
     return float(confidence[order][reached[-1]]) if reached.size else 1.0
+
+
+def _deal(n: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """What is held out of ``n`` rows in each of FOLDS turns."""
+    fold_of = np.random.default_rng(seed).permutation(n) % FOLDS
+    for fold in range(FOLDS):
+        yield fold_of == fold

@@ -321,7 +321,7 @@ def _describe_loading(bundle: Bundle) -> str:
 
 ```python
 import timm
-{needed}model = timm.create_model("local-dir:models/{bundle.name}", pretrained=True).eval()
+{needed}model = timm.create_model("local-dir:.", pretrained=True).eval()
 ```
 
 Dark crops are brightened first (`kfer.classifier.brighten`).

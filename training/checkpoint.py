@@ -27,10 +27,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Raises CheckpointError for a damaged file, or one of a run with other settings."""
+    """Raises CheckpointError for a file that is damaged or cannot be read, or of other settings."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         settings = dict(state["config"])
+    except (OSError, MemoryError) as error:  # of the disk or the machine, not of the file
+        raise CheckpointError(
+            f"{path}: cannot be read now ({str(error) or type(error).__name__}); nothing was "
+            "changed. Start the same command again."
+        ) from error
     except Exception as error:  # torch raises a different type for every kind of damage
         raise CheckpointError(
             # Not PyTorch's own words: they advise to unpickle what cannot be trusted.

@@ -5,7 +5,6 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from training.cli_options import (
     ImagesOption,
     RecipeOption,
     choose_device,
+    describe_device,
     report_epoch,
     resumable,
     warn_left_out,
@@ -82,7 +82,9 @@ def train(
     Under torchrun all processes share every batch of the recipe.
     """
     import torch
+    from joblib import cpu_count
 
+    from kfer.bundle import OF_A_RUN
     from training.data import DataFlags
     from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
@@ -97,7 +99,7 @@ def train(
     config = load_recipe(recipe)
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
-    target = bundle or out / "bundle"
+    target = bundle or out / OF_A_RUN
     check_target(target)
     if out.resolve().is_relative_to(target.resolve()):
         raise ConfigError(f"--bundle {target}: --out {out} is in it; name another folder.")
@@ -113,7 +115,10 @@ def train(
             if shared := flags.find_shared_persons():
                 typer.echo(f"warning: {shared}", err=True)
             warn_left_out(flags.count_left_out(config.head_specs, TRAIN, VALIDATION))
-            typer.echo(f"{len(faces)} training and {len(validation)} validation pictures")
+            typer.echo(
+                f"{len(faces)} training and {len(validation)} validation pictures, on "
+                f"{describe_device(chosen)} ({processes.count} processes)"
+            )
         with resumable():
             best = run(
                 config, faces, validation, out, chosen, report_epoch,
@@ -124,11 +129,11 @@ def train(
                 processes=processes,
                 compiled=compiled,
             )  # fmt: skip
-        if processes.first:
-            if processes.count > 1:  # torchrun leaves one thread to each, and the others are done
-                torch.set_num_threads(os.cpu_count() or 1)
-            export_bundle(config, best, validation, target)
-            typer.echo(f"bundle written to {target}")
+    if processes.first:  # which the others, and their GPUs, need not wait for
+        if processes.count > 1:  # torchrun leaves one thread to each
+            torch.set_num_threads(cpu_count())
+        export_bundle(config, best, validation, target)
+        typer.echo(f"bundle written to {target}")
 
 
 @app.command()
@@ -151,6 +156,7 @@ def average(
     ] = None,
 ) -> None:
     """Write the mean of several runs' weights as a bundle, its temperatures fitted anew."""
+    from kfer.bundle import OF_A_RUN
     from training.average import BEST, average_runs
     from training.data import DataFlags
     from training.export import check_target, export_bundle
@@ -158,7 +164,7 @@ def average(
 
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
-    target = bundle or out / "bundle"
+    target = bundle or out / OF_A_RUN
     check_target(target)
     config = average_runs(run, share or [1.0] * len(run), out, target)
     (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)

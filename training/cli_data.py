@@ -122,7 +122,10 @@ def crop(
     detector_weights: Annotated[
         Path | None, typer.Option(help="Weights file for --by yolo.")
     ] = None,
-    workers: WorkersOption = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many at once; default: as many as there are cores."),
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="processes of this machine, or ray: a Ray cluster's.")
     ] = "processes",
@@ -132,6 +135,8 @@ def crop(
     ] = "local",
 ) -> None:
     """Cut the face out of every photo; photos without one are listed in OUT/crop.error.log."""
+    from joblib import cpu_count
+
     from kfer.faces import CropSpec
     from training.cluster import build_ray_engine
     from training.crop import LOG, MANIFEST, CropSettings, crop_photos, run_processes
@@ -153,9 +158,11 @@ def crop(
     table = drop_excluded(read_manifest(manifest), exclude)
     spec = CropSpec(margin, size, grey, align)
     settings = CropSettings(by, spec, detector_weights and detector_weights.absolute())
-    run = build_ray_engine(cluster) if engine == "ray" else run_processes
+    run = build_ray_engine(cluster, workers) if engine == "ray" else run_processes
     with _progress("crop", len(table)) as advance:
-        cropped = crop_photos(table, images, out, settings, workers, lambda _: advance(), run)
+        cropped = crop_photos(
+            table, images, out, settings, workers or cpu_count(), lambda _: advance(), run
+        )
     failed = len(table) - len(cropped)
     typer.echo(f"{len(cropped)} crops in {out}, {failed} photos without one")
     if failed:

@@ -41,7 +41,19 @@ def choose_device(name: str) -> "torch.device":
     if name == "cpu":
         return torch.device(name)
     # torchrun gives every process on a machine a GPU of its own.
-    return torch.device(name, find_local_rank())
+    place, gpus = find_local_rank(), torch.cuda.device_count()
+    if place >= gpus:
+        raise ConfigError(
+            f"--device cuda: process {place + 1} of this machine finds {gpus} GPUs; give torchrun "
+            f"--nproc-per-node {gpus}, and let every process see all of them."
+        )
+    return torch.device(name, place)
+
+
+def describe_device(device: "torch.device") -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
 
 
 def report_epoch(epoch: "Epoch") -> None:

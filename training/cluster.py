@@ -26,8 +26,10 @@ HERE = {
 }
 
 
-def build_ray_engine(address: str = LOCAL) -> Engine:
-    """``address`` is a cluster's; with "local", every run starts one of its own and ends it.
+def build_ray_engine(address: str = LOCAL, limit: int | None = None) -> Engine:
+    """``address`` is a cluster's, of whose cores ``limit`` are used, or all.
+
+    With "local", every run starts one of its own and ends it.
 
     Raises ConfigError where Ray is not installed.
     """
@@ -39,11 +41,15 @@ def build_ray_engine(address: str = LOCAL) -> Engine:
             "--engine ray: Ray is not installed: pip install -r requirements-ray.txt; or choose "
             "processes."
         ) from None
-    return partial(_run, address)
+    return partial(_run, address, limit)
 
 
 def _run(
-    address: str, work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int
+    address: str,
+    limit: int | None,
+    work: Callable[[Job], Outcome],
+    jobs: Sequence[Job],
+    workers: int,
 ) -> Iterator[Outcome]:
     import ray.data  # noqa: PLC0415  # is there, as the builder has seen
 
@@ -54,7 +60,7 @@ def _run(
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = [{"job": pickle.dumps(job)} for job in jobs]
         answers = ray.data.from_items(rows, override_num_blocks=len(rows) // CHUNK + 1).map(
-            partial(_answer, work), compute=ray.data.TaskPoolStrategy(workers), num_cpus=1
+            partial(_answer, work), compute=ray.data.TaskPoolStrategy(limit), num_cpus=1
         )
         for row in answers.iter_rows():
             answer = pickle.loads(row["answer"])

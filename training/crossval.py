@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kfer.bundle import Bundle
+from kfer.bundle import OF_A_RUN, Bundle
 from kfer.metrics import Estimate
 from training.answers import Answers, collect_answers, pool_answers
 from training.config import HeadSpec, TrainConfig
@@ -129,7 +129,7 @@ def answer_fold(
     # All pictures are read before the hours of training.
     faces, validation, test = folds.load(held_out, config)
     best = train(config, faces, validation, out, device, report)
-    bundle = export_bundle(config, best, validation, out / "bundle")
+    bundle = export_bundle(config, best, validation, out / OF_A_RUN)
     named = dataclasses.replace(bundle, name=out.name)
     logits = compute_logits(named, test)
     return FoldAnswers(named, collect_answers(named, test, logits, cross_fitted=False))

@@ -1,13 +1,14 @@
 """Several processes at one run, on one machine or many, as torchrun starts them.
 
 Each takes its share of every batch. Whatever is drawn by chance is drawn for the whole batch in all
-of them, batch normalisation sees the whole batch, and gradients are means over it: so that the
-figures are those of one process.
+of them, batch normalisation sees the whole batch, and gradients are means over it: so the figures
+are those of one process, but for dropout's masks and for rounding.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 from training.errors import ConfigError
 from training.torchrun import count_processes
+
+# Machines that read the same pictures need not be done at the same minute.
+PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,11 @@ def join_processes(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL talks through the current one
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    yield Processes(dist.get_rank(), dist.get_world_size())
+    # Not after an error: the others wait for this process elsewhere, so leaving in order would hang
+    # before the error is printed. torchrun ends them when this one has ended.
+    dist.destroy_process_group()
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,20 @@ class Draws:
             n, lambda total: torch.randint(low, high, (total,), generator=self.generator)
         )
 
+    def fork(self, device: torch.device) -> "Draws":
+        """Drawn on the device: for as many numbers as pictures have pixels."""
+        seed = int(torch.randint(2**31, (), generator=self.generator))
+        return Draws(torch.Generator(device).manual_seed(seed), self.processes)
+
     def normal(self, *shape: int) -> Tensor:
+        """On the generator's own device."""
         n, *rest = shape
-        return self._take(n, lambda total: torch.randn(total, *rest, generator=self.generator))
+        return self._take(
+            n,
+            lambda total: torch.randn(
+                total, *rest, generator=self.generator, device=self.generator.device
+            ),
+        )
 
     def _take(self, n: int, draw: Callable[[int], Tensor]) -> Tensor:
         total = n * self.processes.count

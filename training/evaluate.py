@@ -23,10 +23,11 @@ from kfer.metrics import (
     compute_reliability,
 )
 from training.answers import Answers, collect_answers
+from training.calibrate import cross_choose
 from training.config import DEFAULT_HEADS, LABEL, HeadSpec, parse_heads
 from training.dataset import FaceSet
 from training.detection import PhotoFigures
-from training.export import compute_logits
+from training.export import SURE_ACCURACY, compute_logits
 from training.intervals import estimate_accuracy, estimate_macro_f1, number_persons
 from training.origin import read_training
 from training.robustness import Robustness, measure_robustness
@@ -135,7 +136,7 @@ def evaluate(
             measure_head(each, head.temperature, trained_persons)
             for each, head in zip(answers, bundle.heads, strict=True)
         ],
-        sureness=_measure_sureness(bundle.unsure_below, answers[0]),
+        sureness=_measure_sureness(bundle.unsure_below, answers[0], cross_fitted),
         robustness=measure_robustness(bundle, faces, logits, detector),
         photos=photos,
     )
@@ -196,10 +197,15 @@ def measure_head(
     )
 
 
-def _measure_sureness(threshold: float | None, answers: Answers) -> Sureness | None:
+def _measure_sureness(
+    threshold: float | None, answers: Answers, cross_fitted: bool
+) -> Sureness | None:
     if threshold is None:
         return None
-    sure = answers.calibrated.max(axis=1) >= threshold
+    if cross_fitted:  # where it was chosen, the accuracy asked for would be met by construction
+        sure = cross_choose(answers.calibrated, answers.truth, SURE_ACCURACY)
+    else:
+        sure = answers.calibrated.max(axis=1) >= threshold
     if not sure.any():
         return None
     right = answers.predicted == answers.truth

@@ -171,9 +171,10 @@ def _open_history(
     if not processes.first or len(epochs) == config.epochs:
         return None
     out.mkdir(parents=True, exist_ok=True)
+    history = History(out, epochs)
     replace_text(out / "config.json", config.to_json())
     note_environment(out, device, processes, len(epochs))
-    return History(out, epochs)
+    return history
 
 
 def check_teaching(config: TrainConfig, taught: bool) -> None:
@@ -265,9 +266,10 @@ class Run:
         total = torch.zeros((), device=self.device)
         batches = iterate_batches(len(pixels), config.batch_size, draws.generator, balance.odds)
         for step, batch in enumerate(batches):
-            chosen = batch[share].to(self.device)
-            faces = pixels[chosen.to(pixels.device)].to(self.device)
-            labels = [target[chosen] for target in everything]
+            chosen = batch[share]
+            # Pictures that stay on the host are chosen there: a GPU's answer would be waited for.
+            faces = pixels[chosen.to(pixels.device)].to(self.device, non_blocking=True)
+            labels = [target[chosen.to(self.device)] for target in everything]
             beginning = draws.generator.get_state()
             images, wanted = _show(faces, labels, config, draws)
             if self.teachers:

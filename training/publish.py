@@ -90,7 +90,8 @@ def prepare(
         if (bundle.folder / name).exists():
             shutil.copyfile(bundle.folder / name, folder / name)
     card = _LICENSE.sub(f"license: {license}", card, count=1)
-    card = card.replace(f"local-dir:models/{bundle.name}", f"hf-hub:{repository}")
+    card = card.replace('"local-dir:."', f'"hf-hub:{repository}"')
+    card = card.replace(f"\n# {bundle.name}\n", f"\n# {repository.partition('/')[2]}\n", 1)
     (folder / CARD).write_text(card, encoding="utf-8")
     return Publication(folder, repository, license, private)
 

@@ -42,9 +42,10 @@ def describe_calibration(cross_fitted: bool) -> str:
     """What the figures of calibration are measured with."""
     if cross_fitted:
         return (
-            "The bundle's epoch and temperatures were chosen on these very pictures, so accuracy "
-            "flatters slightly; ECE, Brier score and the share that is sure are cross-fitted: five "
-            "folds, each measured with a temperature fitted on the others."
+            "The bundle's epoch, temperatures and threshold were chosen on these very pictures, so "
+            "accuracy flatters slightly; ECE, Brier score and the share that is sure are "
+            "cross-fitted: five folds, each measured with a temperature and a threshold of the "
+            "others."
         )
     return (
         "ECE, Brier score and the share that is sure are measured with the temperatures and the "

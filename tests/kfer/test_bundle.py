@@ -78,6 +78,11 @@ def test_a_bundle_is_named_by_its_folder_and_its_weights(tiny_bundle: Path) -> N
     assert load_bundle(tiny_bundle, "owner/faces", "a" * 40).identity == f"owner/faces@{'a' * 40}"
 
 
+def test_the_bundle_of_a_run_is_called_as_the_run(tiny_bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "mine" / "bundle")
+    assert load_bundle(tmp_path / "mine" / "bundle").name == "mine"
+
+
 def test_other_weights_are_another_revision(bundle_copy: Path) -> None:
     before = load_bundle(bundle_copy).revision
     data = bytearray((bundle_copy / WEIGHTS).read_bytes())

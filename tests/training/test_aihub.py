@@ -252,3 +252,11 @@ def test_a_manifest_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     again = read_manifest(tmp_path / "새 폴더" / "manifest.csv")
     pd.testing.assert_frame_equal(again, table)
     assert [path.name for path in (tmp_path / "새 폴더").iterdir()] == ["manifest.csv"]
+
+
+def test_an_annotator_who_drew_nothing_costs_no_picture(tmp_path: Path) -> None:
+    entry = build_entry("1.jpg", "기쁨", "기쁨", "당황")
+    entry["annot_C"]["boxes"] = None
+    (tmp_path / "a.json").write_text(json.dumps([entry]), encoding="utf-8")
+    table, refused = read_json([tmp_path / "a.json"])
+    assert (table["label"].tolist(), refused) == (["기쁨"], [])

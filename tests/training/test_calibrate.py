@@ -5,7 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from training.calibrate import FOLDS, choose_threshold, cross_fit, fit_temperature
+from training.calibrate import (
+    FOLDS,
+    choose_threshold,
+    cross_choose,
+    cross_fit,
+    fit_temperature,
+)
 from training.errors import DataError
 
 
@@ -108,3 +114,25 @@ def test_the_threshold_keeps_its_promise_on_many_faces() -> None:
     lower = [value for value in np.unique(confidence) if value < threshold]
     assert lower
     assert all(right[confidence >= value].mean() < 0.8 for value in lower)
+
+
+def test_who_is_sure_is_told_by_thresholds_of_the_others() -> None:
+    """Where a threshold is measured on what it was chosen for, the promise is kept by itself."""
+    logits, truth = draw_logits(100 * 200, 1.0)
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    right, confidence = probabilities.argmax(axis=1) == truth, probabilities.max(axis=1)
+    everywhere = np.arange(len(truth))
+    counts = {name: np.zeros(2) for name in ("kept", "crossed", "fresh")}  # of the right, the sure
+    for faces in everywhere.reshape(100, 200):
+        others = np.setdiff1d(everywhere, faces)
+        threshold = choose_threshold(probabilities[faces], truth[faces], 0.7)
+        crossed = cross_choose(probabilities[faces], truth[faces], 0.7)
+        for name, sure in (
+            ("kept", faces[confidence[faces] >= threshold]),
+            ("crossed", faces[crossed]),
+            ("fresh", others[confidence[others] >= threshold]),
+        ):
+            counts[name] += right[sure].sum(), len(sure)
+    shares = {name: hits / n for name, (hits, n) in counts.items()}
+    assert shares["kept"] > 0.7 > shares["fresh"] + 0.005, shares
+    assert shares["crossed"] == pytest.approx(shares["fresh"], abs=0.01), shares

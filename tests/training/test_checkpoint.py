@@ -188,3 +188,17 @@ def test_a_checkpoint_whose_settings_are_no_settings_is_refused(
     torch.save({"config": config}, tmp_path / "last.pt")
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         load_checkpoint(tmp_path / "last.pt", CONFIG)
+
+
+@pytest.mark.parametrize("error", [OSError(116, "Stale file handle"), MemoryError()])
+def test_a_file_that_cannot_be_read_just_now_is_not_called_ruined(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / "last.pt", build_state())
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=r"last\.pt: cannot be read now \(.+\); nothing was "):
+        load_checkpoint(tmp_path / "last.pt", CONFIG)

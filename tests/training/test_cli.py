@@ -19,6 +19,8 @@ from tests.commands import ROOT, call
 from tests.training.synthetic import CONFIG as SETTINGS
 from tests.training.synthetic import SyntheticData
 from training import cli
+from training.cli_options import choose_device
+from training.errors import ConfigError
 from training.export import EVALUATION
 
 TORCH = {"torch", "torchvision", "timm", "pandas", "scipy", "sklearn"}
@@ -217,6 +219,16 @@ def test_what_cannot_be_done_is_said_in_a_line(
     assert result.returncode == status
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_every_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="process 3 of this machine finds 2 GPUs; give torchrun"):
+        choose_device("auto")
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_a_found_face_is_cut_by_its_box_and_another_read_whole(bundle: Bundle) -
     logits, found = frame_faces(bundle, detector, faces)
     assert found.tolist() == [index != 3 for index in range(7)]
     pictures = [Image.fromarray(pixels) for pixels in faces.pixels]
-    enlarged = pictures[0].resize((48 * ENLARGED,) * 2, Image.Resampling.BICUBIC).convert("RGB")
+    enlarged = pictures[0].resize((ENLARGED,) * 2, Image.Resampling.BICUBIC).convert("RGB")
     expected = Classifier(bundle).compute_logits(
         [crop_face(enlarged, detector.large, bundle.crop), crop_whole(pictures[3], bundle.crop)]
     )

@@ -115,6 +115,16 @@ def test_two_machines_come_to_the_figures_of_one_process(
     )
     assert not any("epoch" in finish(machine) for machine in again)
     assert hash_file(tmp_path / "b" / WEIGHTS) == hash_file(tmp_path / "two" / "bundle" / WEIGHTS)
+    # What only the first one finds out ends both, and is said.
+    other = data.folder.parent / "other.toml"
+    other.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
+    command = build_command(data, tmp_path / "two")
+    command[command.index("--recipe") + 1] = str(other)
+    refused = start_machines(2, command)
+    first, _ = refused[0].communicate(timeout=120)
+    assert "belongs to a run with other settings (epochs)" in first
+    refused[1].communicate(timeout=120)
+    assert all(machine.returncode for machine in refused)
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -235,7 +235,12 @@ def test_temperatures_are_the_bundles(figures: Evaluation, bundle: Bundle) -> No
     ]
 
 
-def test_sureness_is_counted_on_the_default_head(figures: Evaluation) -> None:
+def test_sureness_is_counted_on_the_default_head(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, logits = build_case()
+    replace_logits(monkeypatch, logits)
+    figures = measure(replace(bundle, unsure_below=0.8), faces, cross_fitted=False)
     assert figures.sureness is not None
     assert figures.sureness.threshold == 0.8
     # Of the eight with a truth, five are sure, and the two wrong ones are not among them.
@@ -249,7 +254,28 @@ def test_without_any_sure_face_there_is_no_sureness(
 ) -> None:
     faces, logits = build_case()
     replace_logits(monkeypatch, logits / 100)
-    assert measure(replace(bundle, unsure_below=threshold), faces).sureness is None
+    unsure = replace(bundle, unsure_below=threshold)
+    assert measure(unsure, faces, cross_fitted=False).sureness is None
+
+
+def test_sureness_is_cross_fitted_where_the_threshold_was_chosen(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, logits = build_case()
+    replace_logits(monkeypatch, logits)
+    seen = []
+
+    def choose(
+        probabilities: NDArray[np.float64], truth: NDArray[np.int64], accuracy: float
+    ) -> NDArray[np.bool_]:
+        seen.append((len(probabilities), accuracy))
+        return np.arange(len(truth)) < 4
+
+    monkeypatch.setattr(evaluation_module, "cross_choose", choose)
+    figures = measure(replace(bundle, unsure_below=0.8), faces)
+    assert seen == [(8, 0.9)]
+    assert figures.sureness is not None
+    assert (figures.sureness.threshold, figures.sureness.covered) == (0.8, 4 / 8)
 
 
 def test_size_and_hash_are_those_of_the_stored_file(figures: Evaluation, bundle: Bundle) -> None:

@@ -79,7 +79,7 @@ def test_pretrained_weights_are_told_of_over_generations(
     found = find_ancestors(read_training(mean))
     assert [found[hash_file(each.folder / WEIGHTS)] for each in (pretrained, bundle, student)] == [
         {"name": name, "data": "patterns in noise", "excluded": None, "trained_on": None}
-        for name in ("pretrained", "small", "bundle")
+        for name in ("pretrained", "small", "student")
     ]
     assert len(found) == 3
     told = "or learned from them: {}.\nThey learned from patterns in noise."

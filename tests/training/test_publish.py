@@ -52,6 +52,7 @@ def test_the_fresh_folder_has_the_licence_and_the_terms(small: Bundle, tmp_path:
     assert "Ask the pattern maker." in card
     assert "state them here" not in card
     assert f'"hf-hub:{REPOSITORY}"' in card
+    assert f"\n# {REPOSITORY.partition('/')[2]}\n" in card
     assert load_bundle(publication.folder).heads == small.heads
     text = publication.describe()
     assert f"hf-hub:{REPOSITORY} (public, licence cc-by-nc-4.0)" in text

@@ -196,12 +196,12 @@ def _describe(error: Exception) -> str:
 
 
 def _parse_boxes(drawn: Any) -> list[Box]:
-    """``{"boxes": [...]}``, ``{"boxes": {...}}`` or a bare array, as all three occur."""
+    """``{"boxes": [...]}``, ``{"boxes": {...}}`` or a bare array, as all three occur; or null."""
     boxes = drawn["boxes"] if isinstance(drawn, dict) else drawn
     if isinstance(boxes, dict):
         boxes = [boxes]
     parsed = []
-    for box in boxes:
+    for box in boxes or ():
         left, top, right, bottom = (float(box[corner]) for corner in _CORNERS)
         if not (
             left < right < math.inf and -math.inf < left and -math.inf < top < bottom < math.inf
