@@ -79,8 +79,11 @@ class Dashboard:
         ordered = sorted(newest.values(), key=lambda study: (study.definition.demo, -study.id))
         return [_describe_study(study) for study in ordered]
 
-    def describe(self, study: str, filters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """``/comparison``: all figures, as {"value", "low", "high", "n", "undefined"}."""
+    def describe(self, study: str, filters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """How people and models did on a study, as far as it tells about no single person.
+
+        All figures are {"value", "low", "high", "n", "undefined"}.
+        """
         _, _, comparison = self._compare(study, filters, may_see_all=False)
         summary = comparison.summary
         none: dict[str, Any] = {"images": None, "people": None, "models": {}}

@@ -6,10 +6,10 @@ The admin token comes in the Authorization header: it stands in no address, no c
 import gzip
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 from anyio import CapacityLimiter
+from plotly.offline import get_plotlyjs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -63,7 +63,7 @@ def send_plotly(_request: Request) -> Response:
 
 @cache
 def _pack_plotly() -> bytes:
-    return gzip.compress(files("plotly").joinpath("package_data/plotly.min.js").read_bytes())
+    return gzip.compress(get_plotlyjs().encode())
 
 
 def _read_queries(request: Request, *names: str) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from survey.participation import Step, build_response
 from survey.records import ParticipationRecord, StudyRecord, TrialRecord, pair_texts
 from survey.texts import name_options
 
+STEPS = ("start", "answer", "back", "resume", "result", "withdraw")  # of ``Endpoints``
 MAX_BACKGROUND = 20  # questions
 MAX_TEXT = 200  # characters of an answer to one
 
@@ -44,7 +45,7 @@ class Endpoints:
         study: str,
         consent: bool,
         language: str,
-        background: Mapping[str, str] | None = None,
+        background: dict[str, Any] | None = None,
         version: int | None = None,
         code: str | None = None,
     ) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Endpoints:
         trial_id: str,
         label: str,
         response_ms: float,
-        client: Mapping[str, Any] | None = None,
+        client: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Answer the current trial, or revise the last answer; the next trial comes back."""
         if client is not None and not isinstance(client, Mapping):

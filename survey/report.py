@@ -56,22 +56,7 @@ def build_report(comparison: Comparison, words: Words, now: datetime) -> str:
         facts=_tell_facts(comparison, summary, words, now),
         notes=_list_notes(comparison, words),
         headline=say_headline(summary, words),
-        chapters=[
-            {
-                "key": chapter.key,
-                "title": chapter.title,
-                "charts": [
-                    {
-                        "key": chart.key,
-                        "title": chart.title,
-                        "caption": chart.caption,
-                        "height": figures[chart.key]["layout"]["height"],
-                    }
-                    for chart in chapter.charts
-                ],
-            }
-            for chapter in chapters
-        ],
+        chapters=chapters,
         figures=figures,
         raters=_to_html(tabulate_raters(summary, words)),
         raters_caption=explain_raters(summary, words),

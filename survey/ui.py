@@ -20,7 +20,7 @@ from survey.arguments import check_arguments
 from survey.comparison_texts import COMPARISON_TEXTS
 from survey.dashboard import Dashboard
 from survey.dashboard_web import PLOTLY_PATH
-from survey.endpoints import Endpoints
+from survey.endpoints import STEPS, Endpoints
 from survey.participation import CODE_LENGTH, CODE_LETTERS, MAX_RESPONSE_MS
 from survey.texts import BACKGROUND, MEANINGS, TEXTS
 
@@ -78,63 +78,13 @@ def _load(scripts: Sequence[str]) -> str:
 
 def register_api(endpoints: Endpoints, dashboard: Dashboard) -> None:
     """Offer ``/survey_...`` and ``/comparison`` to gradio_client and curl."""
+    for step in STEPS:
+        _offer(getattr(endpoints, step), f"survey_{step}")
+    _offer(dashboard.describe, "comparison")
 
-    def survey_start(
-        study: str,
-        consent: bool,
-        language: str,
-        background: dict[str, Any] | None = None,
-        version: int | None = None,
-        code: str | None = None,
-    ) -> dict[str, Any]:
-        """Take part in a study: the code that leads back, and the first trial."""
-        return endpoints.start(study, consent, language, background, version, code)
 
-    def survey_answer(
-        code: str,
-        trial_id: str,
-        label: str,
-        response_ms: float,
-        client: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Answer the current trial, or revise the last answer; the next trial or the result."""
-        return endpoints.answer(code, trial_id, label, response_ms, client)
-
-    def survey_back(code: str) -> dict[str, Any]:
-        """Open the last answered trial again."""
-        return endpoints.back(code)
-
-    def survey_resume(code: str) -> dict[str, Any]:
-        """The current trial, with fresh image links."""
-        return endpoints.resume(code)
-
-    def survey_result(code: str) -> dict[str, Any]:
-        """The score, and those of models and people on the same images."""
-        return endpoints.result(code)
-
-    def survey_withdraw(code: str) -> dict[str, Any]:
-        """Delete everything of this person."""
-        return endpoints.withdraw(code)
-
-    def comparison(study: str, filters: dict[str, Any] | None = None) -> dict[str, Any]:
-        """How people and models did on a study, as far as it tells about no single person."""
-        return dashboard.describe(study, filters)
-
-    for function in (
-        survey_start,
-        survey_answer,
-        survey_back,
-        survey_resume,
-        survey_result,
-        survey_withdraw,
-        comparison,
-    ):
-        gr.api(
-            _guard(function),
-            api_name=function.__name__,
-            concurrency_limit=AT_ONCE,
-            concurrency_id="survey",
-        )
+def _offer(function: Callable[..., dict[str, Any]], name: str) -> None:
+    gr.api(_guard(function), api_name=name, concurrency_limit=AT_ONCE, concurrency_id="survey")
 
 
 def _guard(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

@@ -23,7 +23,7 @@ from kfer.errors import KferError
 from survey import store, studies
 from survey.arguments import check_arguments
 from survey.database import transaction
-from survey.endpoints import Endpoints
+from survey.endpoints import STEPS, Endpoints
 from survey.errors import DatabaseError, RequestError, TokenError
 from survey.links import PREFIX, Signer
 
@@ -48,12 +48,7 @@ def build_routes(engine: Engine, signer: Signer, endpoints: Endpoints) -> list[B
     """Below ``/survey``: GET image and study, POST what the endpoints do, the page's own files."""
     limiter = CapacityLimiter(AT_ONCE)
     steps: dict[str, Callable[..., dict[str, Any]]] = {
-        "start": endpoints.start,
-        "answer": endpoints.answer,
-        "back": endpoints.back,
-        "resume": endpoints.resume,
-        "result": endpoints.result,
-        "withdraw": endpoints.withdraw,
+        step: getattr(endpoints, step) for step in STEPS
     }
 
     async def show_image(request: Request) -> Response:

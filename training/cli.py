@@ -28,7 +28,7 @@ from training.cli_options import (
     warn_left_out,
 )
 from training.cli_report import report_app
-from training.errors import ConfigError, TrainingError
+from training.errors import ConfigError
 from training.torchrun import count_processes
 
 app = typer.Typer(
@@ -222,7 +222,7 @@ def main() -> None:
     """Exit status: 0 done, 1 the work failed, 2 a flag or a recipe asks for what cannot be."""
     try:
         app()
-    except (TrainingError, KferError, OSError) as error:  # an OSError names the file itself
+    except (KferError, OSError) as error:  # an OSError names the file itself
         typer.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except RuntimeError as error:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from kfer.errors import KferError
 from training.crop import CHUNK, Engine, Job, Outcome, use_one_thread
-from training.errors import ConfigError, TrainingError
+from training.errors import ConfigError
 
 LOCAL = "local"
 STORE = 256 * 2**20  # bytes per worker: with less, Ray Data holds tasks back
@@ -97,6 +97,6 @@ def _answer(work: Callable[[Job], Outcome], row: dict[str, bytes]) -> dict[str, 
     use_one_thread()  # before the first photo loads a library
     try:
         answer: Outcome | Exception = work(pickle.loads(row["job"]))
-    except (TrainingError, KferError, OSError) as error:
+    except (KferError, OSError) as error:
         answer = error
     return {"answer": pickle.dumps(answer)}

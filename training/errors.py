@@ -1,8 +1,10 @@
 """What can go wrong for somebody who trains. Every message names the file or the flag."""
 
+from kfer.errors import KferError
 
-class TrainingError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+
+class TrainingError(KferError):
+    """Base of all errors of this package."""
 
 
 class ConfigError(TrainingError):

@@ -50,8 +50,8 @@ def _describe_people(people: PeopleSummary, images: int) -> dict[str, Any]:
         "alpha": people.alpha.to_json(),
         "fleiss_kappa": people.fleiss.to_json(),
         "kappa_with_oneself": people.steadiness.to_json(),
-        "error_consistency": _describe_dataclass(people.consistency),
-        "by_speed": [_describe_dataclass(part) for part in people.by_speed],
+        "error_consistency": asdict(people.consistency),
+        "by_speed": [asdict(part) for part in people.by_speed],
         "time_and_difficulty": people.time_and_difficulty.to_json(),
         "classification": _describe_confusion(people.confusion),
     }
@@ -67,14 +67,14 @@ def _describe_model(model: ModelSummary, table: AnswerTable) -> dict[str, Any]:
         "by_visibility": _describe_all(model.by_visibility),
         "minus_people": model.versus.difference.to_json(),
         "percentile": model.versus.percentile,
-        "mcnemar_against_majority": _describe_dataclass(model.versus.majority),
-        "difference_test": _describe_dataclass(model.versus.chance),
-        "permutation_over_images": _describe_dataclass(model.versus.permutation),
+        "mcnemar_against_majority": asdict(model.versus.majority),
+        "difference_test": asdict(model.versus.chance),
+        "permutation_over_images": asdict(model.versus.permutation),
         "public_minus_private_beyond_people": model.gap.to_json(),
-        "error_consistency": _describe_dataclass(model.consistency),
+        "error_consistency": asdict(model.consistency),
         "alpha_with_model": model.alpha.to_json(),
-        "softness": _describe_dataclass(model.softness),
-        "calibration": _describe_dataclass(model.calibration),
+        "softness": asdict(model.softness),
+        "calibration": asdict(model.calibration),
         "time_and_confidence": model.time_and_confidence.to_json(),
         "classification": _describe_confusion(model.confusion),
     }
@@ -108,7 +108,3 @@ def _describe_classes(confusion: Confusion) -> dict[str, Any]:
 
 def _describe_all(figures: dict[str, Figure]) -> dict[str, Any]:
     return {name: figure.to_json() for name, figure in figures.items()}
-
-
-def _describe_dataclass(value: Any) -> dict[str, Any]:
-    return asdict(value)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import entropy, rankdata
 
 from survey.statistics.agreement import compute_entropies
 from survey.statistics.figures import Figure, explain, take_interval
@@ -37,23 +37,15 @@ def compare_doubts(table: AnswerTable, model: ModelColumn, sampler: Sampler) -> 
     people = told[kept] / told[kept].sum(axis=1, keepdims=True)
     said = np.maximum(model.probabilities[kept], FLOOR)
     said = said / said.sum(axis=1, keepdims=True)
-    divergences = compute_divergences(people, said) - compute_bias(told[kept])
+    divergences = entropy(people, said, base=2, axis=1) - compute_bias(told[kept])
     drawn = sampler.count("images", len(people))
     truth = table.truth[kept]
     shares = table.counts[kept, truth] / table.counts[kept].sum(axis=1)
     return Softness(
         take_interval(float(divergences.mean()), drawn @ divergences / len(people), len(people)),
         correlate(shares, said[np.arange(len(said)), truth], sampler),
-        correlate(compute_entropies(told[kept]), _compute_row_entropies(said), sampler),
+        correlate(compute_entropies(told[kept]), entropy(said, base=2, axis=1), sampler),
     )
-
-
-def compute_divergences(
-    people: NDArray[np.float64], model: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(I,) Kullback-Leibler divergences in bits of rows that sum to 1; ``model`` has no zeros."""
-    ratio = np.divide(people, model, out=np.ones_like(people), where=people > 0)
-    return np.asarray((people * np.log2(ratio)).sum(axis=1))
 
 
 def compute_bias(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -85,7 +77,3 @@ def correlate(one: NDArray[np.float64], other: NDArray[np.float64], sampler: Sam
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (first * second).sum(axis=1) / spread
     return take_interval(float(value), drawn, len(one))
-
-
-def _compute_row_entropies(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(-(rows * np.log2(rows)).sum(axis=1))

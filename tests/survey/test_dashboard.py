@@ -346,7 +346,7 @@ def test_a_model_of_other_labels_is_called_an_approximation(engine: Engine) -> N
     assert [models[f"{name}@1"]["approximation"] for name in ("own", "old")] == [None, None]
     assert "ferplus8 is shown as korean5, an approx" in models["mapped@1"]["approximation"]
     caption = dashboard.show("small")["raters"]["caption"]
-    assert "mapped의 답은 ferplus8에서 옮긴 근사예요: " in caption
+    assert "mapped의 답은 ferplus8에서 옮긴 어림값이에요: " in caption
     assert "놀람→당황" in caption
     assert "own의 답은" not in caption
 

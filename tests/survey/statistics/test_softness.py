@@ -8,7 +8,7 @@ from kfer.metrics import compute_brier, compute_ece
 from survey.statistics.calibration import BINS, measure_calibration
 from survey.statistics.figures import Figure
 from survey.statistics.resampling import Sampler
-from survey.statistics.softness import FLOOR, compare_doubts, compute_divergences, correlate
+from survey.statistics.softness import FLOOR, compare_doubts, correlate
 from survey.statistics.table import AnswerTable, ModelColumn
 from survey.statistics.timing import measure_by_speed, relate_to_confidence, relate_to_difficulty
 from tests.survey.statistics.planted import K, build, draw, draw_probabilities
@@ -22,13 +22,6 @@ def holds(figure: Figure, value: float) -> bool:
     """The value to 1e-9, within its own interval."""
     assert figure.value == pytest.approx(value, abs=1e-9)
     return (figure.low or 0) <= value <= (figure.high or 0)
-
-
-def test_divergences_are_scipys_relative_entropy() -> None:
-    people = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    model = np.array([[0.2, 0.3, 0.5], [0.9, 0.05, 0.05]])
-    expected = [entropy(p, q, base=2) for p, q in zip(people, model, strict=True)]
-    assert compute_divergences(people, model) == pytest.approx(expected, abs=1e-9)
 
 
 def jackknife(table: AnswerTable) -> np.ndarray:
@@ -66,7 +59,7 @@ def test_the_divergence_of_people_from_what_they_are_drawn_from_is_hardly_any(
     table = build(np.array(answers).T, [0] * 400)
     found = compare_doubts(table, ModelColumn("m", "m", chances), sampler()).divergence
     told = table.counts[:, :K] / people
-    plain = compute_divergences(told, np.maximum(chances, FLOOR)).mean()
+    plain = entropy(told, np.maximum(chances, FLOOR), base=2, axis=1).mean()
     assert abs(found.value or 1) < most
     assert abs(found.value or 1) < 0.25 * plain
 
