@@ -13,10 +13,6 @@ TEST_READY := $(VENV)/.test-ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 INSTALL := $(BIN)/pip install --disable-pip-version-check -r
 
-# Type-checked: those of our packages that exist, and the app.
-TYPED := $(patsubst %/__init__.py,%,$(wildcard kfer/__init__.py survey/__init__.py training/__init__.py)) \
-	$(wildcard app.py)
-
 help:
 	@echo "make app     set up what the app needs and start it (HOST and PORT say where)"
 	@echo "make test    set up what the tests need and run all of them"
@@ -32,7 +28,7 @@ test: $(TEST_READY)
 check: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy app.py kfer survey training
 	$(PYTEST) -m "not slow and not browser"
 
 # pip comes last into a new environment: where it is missing, making one was interrupted.

@@ -205,7 +205,7 @@ def main() -> None:
         recognizer.warm_up()  # the page is already there; the first photo finds the model loaded
         for bundle in recognizer.bundles.values():
             predict = partial(recognizer.predict, model=bundle.identity)
-            source = bundle.find_head(study.demo_taxonomy).taxonomy.name
+            source = bundle.get_head(study.demo_taxonomy).taxonomy.name
             study.freeze_demo(predict, ModelVersion(bundle.name, bundle.revision, source))
     except DatabaseError as error:  # it may pass, and the page is already in use
         _complain(f"the model's answers to the demo study wait for the next start: {error}", 0)

@@ -66,7 +66,7 @@ class Bundle:
     def default_taxonomy(self) -> Taxonomy:
         return self.heads[0].taxonomy
 
-    def find_head(self, taxonomy: Taxonomy) -> Head:
+    def get_head(self, taxonomy: Taxonomy) -> Head:
         """The head that answers in ``taxonomy`` itself, else the first that can be mapped to it.
 
         Raises TaxonomyError when no head can.
@@ -83,9 +83,9 @@ class Bundle:
         get_mapping(self.heads[-1].taxonomy, taxonomy)
         return self.heads[-1]
 
-    def find_mapping(self, taxonomy: Taxonomy) -> LabelMapping:
-        """From the labels of ``find_head`` to ``taxonomy``; raises TaxonomyError as that does."""
-        return get_mapping(self.find_head(taxonomy).taxonomy, taxonomy)
+    def get_mapping(self, taxonomy: Taxonomy) -> LabelMapping:
+        """From the labels of ``get_head`` to ``taxonomy``; raises TaxonomyError as that does."""
+        return get_mapping(self.get_head(taxonomy).taxonomy, taxonomy)
 
 
 def load_bundle(folder: Path, name: str | None = None, revision: str | None = None) -> Bundle:

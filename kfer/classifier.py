@@ -74,8 +74,8 @@ class Classifier:
         Raises TaxonomyError when no head of the bundle can answer in ``taxonomy``.
         """
         wanted = taxonomy or self.bundle.default_taxonomy
-        head = self.bundle.find_head(wanted)
-        mapping = self.bundle.find_mapping(wanted)
+        head = self.bundle.get_head(wanted)
+        mapping = self.bundle.get_mapping(wanted)
         predictions = []
         for start in range(0, len(crops), BATCH):
             logits = self.compute_logits(crops[start : start + BATCH])

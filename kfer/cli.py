@@ -53,7 +53,7 @@ def _commands() -> None:
 
 @app.command()
 def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photo files.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Photo files.")],
     model: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +105,7 @@ def _read_photos(
     from kfer.recognizer import Recognizer, locate_bundle
 
     recognizer = Recognizer([locate_bundle(model)], weights)
-    _say_if_approximate(recognizer.find_bundle(None), taxonomy)
+    _say_if_approximate(recognizer.get_bundle(None), taxonomy)
     with typer.progressbar(
         photos, file=sys.stderr, label="photos", hidden=len(photos) == 1 or not sys.stderr.isatty()
     ) as progress:
@@ -117,7 +117,7 @@ def _say_if_approximate(bundle: "Bundle", taxonomy: str | None) -> None:
     from kfer.labels import get_taxonomy
 
     wanted = get_taxonomy(taxonomy) if taxonomy else bundle.default_taxonomy
-    mapping = bundle.find_mapping(wanted)
+    mapping = bundle.get_mapping(wanted)
     if mapping.approximate:
         typer.echo(f"note: {mapping.describe()}", err=True)
 

@@ -76,7 +76,7 @@ def analyze(
         photo=photo,
         model=bundle.identity,
         taxonomy=shown,
-        approximate=bundle.find_mapping(shown).approximate,
+        approximate=bundle.get_mapping(shown).approximate,
         readings=tuple(
             FaceReading(face, prediction, _is_unsure(prediction, bundle.unsure_below))
             for face, prediction in zip(faces, predictions, strict=True)

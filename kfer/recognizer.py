@@ -34,7 +34,7 @@ class Recognizer:
         self._detectors: dict[str, Detector | None] = {}
         self._building = threading.Lock()
 
-    def find_bundle(self, model: str | None) -> Bundle:
+    def get_bundle(self, model: str | None) -> Bundle:
         """By identity or by name; None is the default. Raises BundleError for any other."""
         bundles = list(self.bundles.values())
         if not model:
@@ -57,9 +57,9 @@ class Recognizer:
         taxonomy: str | None = None,
     ) -> Analysis:
         """Raises BundleError, DetectorError or TaxonomyError for what is not to be had."""
-        bundle = self.find_bundle(model)
+        bundle = self.get_bundle(model)
         wanted = get_taxonomy(taxonomy) if taxonomy else None
-        bundle.find_head(wanted or bundle.default_taxonomy)
+        bundle.get_head(wanted or bundle.default_taxonomy)
         return analyze(photo, self._classifier(bundle), self._detector(detector), wanted)
 
     def predict(
@@ -69,8 +69,8 @@ class Recognizer:
 
         Raises BundleError or TaxonomyError for what is not to be had.
         """
-        bundle = self.find_bundle(model)
-        bundle.find_head(taxonomy)
+        bundle = self.get_bundle(model)
+        bundle.get_head(taxonomy)
         classifier, detector = self._classifier(bundle), self._detector("mtcnn")
         answers = []
         for image in images:
@@ -82,7 +82,7 @@ class Recognizer:
 
     def warm_up(self) -> None:
         """Build the default model and detector now, so that the first photo need not wait."""
-        self._classifier(self.find_bundle(None))
+        self._classifier(self.get_bundle(None))
         self._detector("mtcnn")
 
     def _classifier(self, bundle: Bundle) -> Classifier:

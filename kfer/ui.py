@@ -196,7 +196,7 @@ def _describe_surrogate(surrogate: Surrogate) -> dict[str, Any]:
 
 
 def _list_unreachable(bundle: Bundle, name: str) -> tuple[str, ...]:
-    return bundle.find_mapping(get_taxonomy(name)).unreachable
+    return bundle.get_mapping(get_taxonomy(name)).unreachable
 
 
 def _render_tab(recognizer: Recognizer, missing: KferError | None) -> str:

@@ -268,7 +268,7 @@ def _freeze_model(
             yield from bar
 
     bundle = locate_bundle(reference)
-    source = bundle.find_head(labels).taxonomy.name
+    source = bundle.get_head(labels).taxonomy.name
     version = ModelVersion(bundle.name, bundle.revision, source)
     predict = Recognizer([bundle]).predict
     return version, freeze_images(engine, predict, version, labels, now(), advance, study)

@@ -238,7 +238,9 @@ def list_people(data: StudyData) -> pd.DataFrame:
     seen = np.maximum(table.answered.sum(axis=1), 1)
     return pd.DataFrame(
         {
-            "subj": [name_participant(data.people[each].person_id) for each in table.participants],
+            "subj": [
+                name_participant(data.people[each].participant_id) for each in table.participants
+            ],
             "answers": table.answered.sum(axis=1),
             "right": table.correct.sum(axis=1) / seen,
             "median_seconds": np.nanmedian(table.response_ms, axis=1) / 1000,

@@ -62,7 +62,7 @@ def tabulate_responses(
     """The columns of ``COLUMNS``; a row per response, in the given order."""
     rows = [
         {
-            "subj": name_participant(response.person_id),
+            "subj": name_participant(response.participant_id),
             "session": 1,
             "trial": response.position,
             "rt": response.response_ms / 1000,

@@ -182,7 +182,7 @@ class ParticipationRecord:
 class FinishedRecord:
     """A participation that was answered to the end: whose, and when."""
 
-    person_id: str
+    participant_id: str
     finished_at: datetime
 
 
@@ -216,7 +216,7 @@ class ResponseRecord:
     """
 
     participation_id: int
-    person_id: str
+    participant_id: str
     language: str
     background: Mapping[str, Any]
     finished: bool
@@ -270,9 +270,9 @@ def title_models(identities: Iterable[str]) -> dict[str, str]:
     return {each: name if often[name] == 1 else each for each, name in names.items()}
 
 
-def name_participant(person_id: str) -> str:
+def name_participant(participant_id: str) -> str:
     """For exports: made up, and the same one everywhere."""
-    return f"s{hashlib.sha256(person_id.encode()).hexdigest()[:12]}"
+    return f"s{hashlib.sha256(participant_id.encode()).hexdigest()[:12]}"
 
 
 def is_participant(name: str) -> bool:

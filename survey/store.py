@@ -106,8 +106,8 @@ def find_participation(
     return _find_participation(session, Participation.code_hash == code_hash, lock=lock)
 
 
-def find_participation_of(session: Session, person_id: str) -> ParticipationRecord | None:
-    return _find_participation(session, Participation.participant_id == person_id)
+def find_participation_of(session: Session, participant_id: str) -> ParticipationRecord | None:
+    return _find_participation(session, Participation.participant_id == participant_id)
 
 
 def _find_participation(
@@ -230,8 +230,8 @@ def list_finished(session: Session, study: StudyRecord) -> dict[int, FinishedRec
         Participation.study_id == study.id, Participation.finished_at.is_not(None)
     )
     return {
-        participation_id: FinishedRecord(person_id, finished_at)
-        for participation_id, person_id, finished_at in session.execute(query)
+        participation_id: FinishedRecord(participant_id, finished_at)
+        for participation_id, participant_id, finished_at in session.execute(query)
         if finished_at is not None  # as the query asks; said for the type checker
     }
 

@@ -82,7 +82,7 @@ def test_without_a_wish_the_bundled_model_stands_alone() -> None:
 def test_a_configured_model_stands_before_the_bundled_one(tiny_bundle: Path) -> None:
     recognizer, missing = build_recognizer(str(tiny_bundle))
     assert [bundle.name for bundle in recognizer.bundles.values()] == ["tiny", "kfer-default"]
-    assert recognizer.find_bundle(None).name == "tiny"
+    assert recognizer.get_bundle(None).name == "tiny"
     assert missing is None
 
 

@@ -30,7 +30,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return evaluation
 
 
-def find_head(evaluation: dict[str, Any], taxonomy: str) -> dict[str, Any]:
+def get_head(evaluation: dict[str, Any], taxonomy: str) -> dict[str, Any]:
     heads: dict[str, dict[str, Any]] = {head["taxonomy"]: head for head in evaluation["heads"]}
     return heads[taxonomy]
 
@@ -95,7 +95,7 @@ def test_the_evaluation_adds_up(folder: Path) -> None:
     evaluation = read_evaluation(folder)
     temperatures = {head.taxonomy.name: head.temperature for head in load_bundle(folder).heads}
     for taxonomy, classes in MEASURED_CLASSES.items():
-        head = find_head(evaluation, taxonomy)
+        head = get_head(evaluation, taxonomy)
         confusion = head["confusion"]
         assert len(confusion) == len(head["classes"]) == classes
         total = sum(map(sum, confusion))
@@ -104,12 +104,12 @@ def test_the_evaluation_adds_up(folder: Path) -> None:
         assert head["accuracy"]["value"] == pytest.approx(right / total, abs=1e-12)
         assert [c["support"] for c in head["classes"].values()] == list(map(sum, confusion))
         assert head["temperature"] == temperatures[taxonomy]
-    assert find_head(evaluation, "fer7")["accuracy"]["n"] == 3589  # all of PublicTest
+    assert get_head(evaluation, "fer7")["accuracy"]["n"] == 3589  # all of PublicTest
 
 
 @each_folder
 def test_it_reaches_the_floor_on_publictest(folder: Path) -> None:
-    assert find_head(read_evaluation(folder), "fer7")["accuracy"]["value"] >= FER7_FLOOR
+    assert get_head(read_evaluation(folder), "fer7")["accuracy"]["value"] >= FER7_FLOOR
 
 
 @each_folder

@@ -26,17 +26,17 @@ OUTPUT = "processed"  # OpenFace's own name for the folder of its results
 IMAGE = "algebr/openface:latest"  # the container that OpenFace's documentation names
 
 
-def read_units(path: Path, flag: str = "--units") -> pd.DataFrame:
+def read_units(path: Path) -> pd.DataFrame:
     """The units of every picture, by its name: columns AU01, AU02 ... Raises DataError."""
-    table = read_csv(path, flag, skipinitialspace=True)
+    table = read_csv(path, "--units", skipinitialspace=True)
     names = [column for column in _NAMES if column in table]
     if not names:
-        raise DataError(f"{flag} {path}: needs a column {' or '.join(_NAMES)}.")
-    units = _find_units(table, path, flag)
+        raise DataError(f"--units {path}: needs a column {' or '.join(_NAMES)}.")
+    units = _find_units(table, path, "--units")
     units.index = pd.Index([normalize(str(name)) for name in table[names[0]]], name="name")
     twice = units.index[units.index.duplicated()]
     if len(twice):
-        raise DataError(f"{flag} {path}: names {twice[0]} twice.")
+        raise DataError(f"--units {path}: names {twice[0]} twice.")
     return units
 
 

@@ -14,11 +14,7 @@ from torch import Tensor
 
 from kfer.classifier import build_transform
 from kfer.faces import CropSpec
-from kfer.labels import get_taxonomy
 from training.errors import DataError
-
-FER7 = get_taxonomy("fer7")
-FERPLUS8 = get_taxonomy("ferplus8")
 
 
 @dataclass(frozen=True)

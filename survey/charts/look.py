@@ -108,8 +108,8 @@ class Words:
         }[visibility]
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def attach(word: str, particles: tuple[str, str]) -> str:

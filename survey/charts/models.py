@@ -168,8 +168,7 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
 
 
 def plot_difficulty(summary: Summary, words: Words) -> Chart:
-    """One mark per image: the share of people who are right, the model's probability of the "
-    "truth."""
+    """A mark per image: the share of people who are right, the model's probability of the truth."""
     difficulties = 100 * summary.people.difficulties
     figure = go.Figure(
         [

@@ -105,9 +105,9 @@ def say_headline(summary: Summary, words: Words) -> str:
     versus = best.versus
     return words.say(
         f"{lead}. {best.title} 모델은 {words.quote(best.accuracy)}, 차이는 "
-        f"{words.quote_points(versus.difference)} ({tell_p(versus.chance.p)})예요.",
+        f"{words.quote_points(versus.difference)} ({tell_p(versus.difference_test.p)})예요.",
         f"{lead}; {best.title} in {words.quote(best.accuracy)}, a difference of "
-        f"{words.quote_points(versus.difference)} ({tell_p(versus.chance.p)}).",
+        f"{words.quote_points(versus.difference)} ({tell_p(versus.difference_test.p)}).",
     )
 
 

@@ -12,7 +12,7 @@ NBSP = "\u00a0"
 FEW_PEOPLE = 20
 # How often, in %, the 95 % intervals of people's mean, of a model's difference from it and of both
 # gaps between public and private hold the truth, by the number of people, whose accuracies differ
-# by 7 points (standard deviation): tests/survey/statistics/test_coverage.py says it.
+# by 7 points (standard deviation): tests/benchmarks/precision.py measures it.
 COVERAGE = {
     1: (71.3, 94.9),
     2: (88.5, 97.5),
@@ -78,11 +78,11 @@ def _compare(model: ModelSummary | None, words: Words) -> dict[str, str]:
     if model is None:
         return dict.fromkeys(names, NONE)
     versus = model.versus
+    p = tell_p(versus.difference_test.p)  # which stays on one line
     values = (
-        # The p stays on one line.
-        f"{words.quote_points(versus.difference)}, {tell_p(versus.chance.p).replace(' ', NBSP)}",
+        f"{words.quote_points(versus.difference)}, {p.replace(' ', NBSP)}",
         tell_p(versus.permutation.p),
-        tell_p(versus.majority.p),
+        tell_p(versus.mcnemar.p),
         NONE if versus.percentile is None else f"{versus.percentile:.0f}",
     )
     return dict(zip(names, values, strict=True))

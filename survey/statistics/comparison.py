@@ -17,7 +17,7 @@ PERMUTATIONS = 5  # for each draw of the bootstrap
 
 
 @dataclass(frozen=True)
-class TestOutcome:
+class Outcome:
     """A p-value, two-sided, of the test that is ``named``; ``n`` is what it rests on."""
 
     named: str
@@ -27,27 +27,25 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class Versus:
-    """``difference`` is the model's accuracy minus people's mean; ``chance`` the test of it.
+    """``difference`` is the model's accuracy minus people's mean.
 
-    ``percentile`` is the share (0-100) of people below the model, ties counted half; ``majority``
-    the exact McNemar test against the most frequent answer, ``permutation`` that over images.
+    ``percentile`` is the share (0-100) of people below the model, ties counted half; ``mcnemar``
+    the exact test against the most frequent answer, ``permutation`` that over images.
     """
 
-    model: str
     difference: Figure
-    chance: TestOutcome
+    difference_test: Outcome
     percentile: float | None
-    majority: TestOutcome
-    permutation: TestOutcome
+    mcnemar: Outcome
+    permutation: Outcome
 
 
-def compare(table: AnswerTable, name: str, answers: NDArray[np.int16], sampler: Sampler) -> Versus:
+def compare(table: AnswerTable, answers: NDArray[np.int16], sampler: Sampler) -> Versus:
     right = answers == table.truth
-    difference, chance = estimate_difference(table, right, sampler)
+    difference, difference_test = estimate_difference(table, right, sampler)
     return Versus(
-        name,
         difference,
-        chance,
+        difference_test,
         rank(table, right),
         run_mcnemar(table, right, sampler),
         permute_images(table, right, sampler),
@@ -56,7 +54,7 @@ def compare(table: AnswerTable, name: str, answers: NDArray[np.int16], sampler: 
 
 def estimate_difference(
     table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler
-) -> tuple[Figure, TestOutcome]:
+) -> tuple[Figure, Outcome]:
     """Model minus people, the images and the people drawn anew; ``n`` is the number of people.
 
     Over the answers that there are: an image counts as often as people have answered it. The test
@@ -66,7 +64,7 @@ def estimate_difference(
     """
     people = len(table.participants)
     if not table.answered.any():
-        return explain("no answers"), TestOutcome(BOOTSTRAP, 1.0, people)
+        return explain("no answers"), Outcome(BOOTSTRAP, 1.0, people)
     gaps = right.astype(np.float64) - table.correct
     value = gaps[table.answered].mean()
     draws = draw_means(gaps, table.answered, sampler)
@@ -74,7 +72,7 @@ def estimate_difference(
     beyond = min((known <= 0).sum(), (known >= 0).sum())
     least = 2.0 ** (1 - int(table.answered.any(axis=0).sum()))
     p = min(1.0, max(2 * (1 + float(beyond)) / (len(known) + 1), least))
-    return take_interval(float(value), draws, people), TestOutcome(BOOTSTRAP, p, people)
+    return take_interval(float(value), draws, people), Outcome(BOOTSTRAP, p, people)
 
 
 def rank(table: AnswerTable, right: NDArray[np.bool_]) -> float | None:
@@ -87,7 +85,7 @@ def rank(table: AnswerTable, right: NDArray[np.bool_]) -> float | None:
     return float(100 * ((people < model).mean() + (people == model).mean() / 2))
 
 
-def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> TestOutcome:
+def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> Outcome:
     """Exact McNemar test (binomial on the images where just one of the two is right).
 
     Where answers are equally frequent, the majority's is drawn by lot, once and for all.
@@ -101,10 +99,10 @@ def run_mcnemar(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) 
         [int((~crowd & model).sum()), int((~crowd & ~model).sum())],
     ]
     outcome = mcnemar(square, exact=True)
-    return TestOutcome("exact McNemar test against the majority", float(outcome.pvalue), len(crowd))
+    return Outcome("exact McNemar test against the majority", float(outcome.pvalue), len(crowd))
 
 
-def permute_images(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> TestOutcome:
+def permute_images(table: AnswerTable, right: NDArray[np.bool_], sampler: Sampler) -> Outcome:
     """Were it all the same whether an image is answered by the model or by people: sign flips.
 
     The statistic is the mean over images of: the model is right, minus the share of people who are.
@@ -119,7 +117,7 @@ def permute_images(table: AnswerTable, right: NDArray[np.bool_], sampler: Sample
     # Rounding must not make equal sums unequal.
     as_far = np.abs(signs @ gaps) >= abs(gaps.sum()) - ROUNDING
     p = (1 + as_far.sum()) / (permutations + 1)
-    return TestOutcome("permutation test over images", float(p), len(gaps))
+    return Outcome("permutation test over images", float(p), len(gaps))
 
 
 def estimate_visibility_gaps(

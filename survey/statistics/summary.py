@@ -157,7 +157,7 @@ def _summarize_model(
         ),
         by_visibility=_score_parts(right, {"public": ~table.private, "private": table.private}),
         confusion=confuse_model(table, model.answers),
-        versus=compare(table, model.name, model.answers, sampler),
+        versus=compare(table, model.answers, sampler),
         gap=gap,
         consistency=compare_with_people(table, right, sampler),
         alpha=estimate_alpha(add_rater(table.counts, model.answers), sampler),

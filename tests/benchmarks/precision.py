@@ -1,19 +1,26 @@
-"""How wide a study's intervals are: ``python -m tests.benchmarks.precision``.
+"""How far a study's intervals can be trusted: ``python -m tests.benchmarks.precision``.
 
-For whoever decides how many people and images a study needs. People and images of planted skill and
-ease, half of the images private, as the test of coverage draws them; half the width of the 95 %
-interval in percentage points, in the middle of many such studies.
+People and images of planted skill and ease, half of the images private. How often 95 % intervals
+hold the truth; and, for whoever decides how many people and images a study needs, half their width
+in percentage points, in the middle of many such studies.
 """
 
 import numpy as np
 
+from survey.charts.tables import COVERAGE
 from survey.statistics.figures import Figure
 from tests.benchmarks.report import print_header, print_table
-from tests.survey.statistics.test_coverage import DRAWS, estimate_study
+from tests.survey.statistics.simulated import (
+    DRAWS,
+    FIGURES,
+    estimate_study,
+    measure_coverage,
+)
 
 PEOPLE = (5, 10, 20, 40, 80)
 IMAGES = (50, 100, 200)
 STUDIES = 60
+COVERED_STUDIES = 1000  # which tell a coverage to 1.4 points either way
 
 
 def halve(figure: Figure) -> float:
@@ -33,14 +40,18 @@ def measure_widths(people: int, images: int) -> list[float]:
 
 
 def main() -> None:
-    print_header({"studies": f"{STUDIES} of each size, {DRAWS} resamples"})
-    names = ["mean of people", "model against people", "public against private", "model beyond it"]
+    print_header({"studies": f"{COVERED_STUDIES} and {STUDIES} of each size, {DRAWS} resamples"})
+    rows = [
+        [str(people), *(f"{share:.1%}" for share in measure_coverage(people, COVERED_STUDIES))]
+        for people in COVERAGE
+    ]
+    print_table("100 images, intervals that hold the truth", ["people", *FIGURES], rows)
     for images in IMAGES:
         rows = [
             [str(people), *(f"{width:.1f}" for width in measure_widths(people, images))]
             for people in PEOPLE
         ]
-        print_table(f"{images} images, half the width in points", ["people", *names], rows)
+        print_table(f"{images} images, half the width in points", ["people", *FIGURES], rows)
 
 
 if __name__ == "__main__":

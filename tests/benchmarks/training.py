@@ -26,10 +26,11 @@ from PIL import Image, ImageOps
 from kfer.faces import CropSpec
 from tests.benchmarks.report import print_header, print_table
 from tests.benchmarks.scenes import build_scenes, load_faces
+from tests.training.synthetic import FER7, FERPLUS8
 from training.augment import augment, mix
 from training.config import TrainConfig
 from training.crop import CropSettings, crop_photos
-from training.dataset import FER7, FERPLUS8, FaceSet, Labels
+from training.dataset import FaceSet, Labels
 from training.distributed import Draws
 from training.loop import Run
 from training.losses import build_balance, build_targets

@@ -122,21 +122,21 @@ def test_config_keeps_timms_part_and_readable_korean(bundle_copy: Path) -> None:
 def test_the_head_of_the_taxonomy_itself_answers_before_one_that_is_mapped(
     wanted: str, answering: str, tiny_bundle: Path
 ) -> None:
-    head = load_bundle(tiny_bundle).find_head(get_taxonomy(wanted))
+    head = load_bundle(tiny_bundle).get_head(get_taxonomy(wanted))
     assert head.taxonomy.name == answering
 
 
 def test_a_later_head_answers_where_the_first_cannot(tiny_bundle: Path) -> None:
     heads = (Head(get_taxonomy("korean5"), 0, 5, 1.0), Head(get_taxonomy("fer7"), 5, 12, 1.0))
     bundle = replace(load_bundle(tiny_bundle), heads=heads)
-    assert bundle.find_head(get_taxonomy("openface6")).taxonomy.name == "fer7"
+    assert bundle.get_head(get_taxonomy("openface6")).taxonomy.name == "fer7"
 
 
 def test_a_taxonomy_that_no_head_can_answer_in_is_refused(tiny_bundle: Path) -> None:
     only = Head(get_taxonomy("korean5"), 0, 5, 1.0)
     bundle: Bundle = replace(load_bundle(tiny_bundle), heads=(only,))
     with pytest.raises(TaxonomyError, match="'korean5' cannot be shown as 'fer7'; choose one of"):
-        bundle.find_head(get_taxonomy("fer7"))
+        bundle.get_head(get_taxonomy("fer7"))
 
 
 def test_a_folder_that_does_not_exist_is_no_model_folder(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_photo_that_does_not_come_to_its_end_is_given_up(
     status, body = asyncio.run(stall(serve(FakeRecognizer(READINGS)), PHOTO[:10]))
     assert status == 408
     assert "came too slowly" in json.loads(body)["error"]["en"]
-    assert "너무 천천히" in json.loads(body)["error"]["ko"]
+    assert "너무 느려서" in json.loads(body)["error"]["ko"]
 
 
 def test_the_photo_of_somebody_who_left_while_it_waited_is_not_read() -> None:

@@ -23,7 +23,7 @@ SMALL = StudyDefinition(title=TEXTS, consent=TEXTS, size=10, practice=2, block=4
 # An answer that raises no doubt, to be changed as a test needs it.
 ANSWER = ResponseRecord(
     participation_id=1,
-    person_id="somebody",
+    participant_id="somebody",
     language="ko",
     background={},
     finished=True,

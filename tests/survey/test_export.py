@@ -51,7 +51,7 @@ def test_cannot_tell_is_model_vs_humans_na() -> None:
 
 
 def test_a_person_keeps_one_name_and_flags_come_along() -> None:
-    answers = [ANSWER, replace(ANSWER, position=2), replace(ANSWER, person_id="x")]
+    answers = [ANSWER, replace(ANSWER, position=2), replace(ANSWER, participant_id="x")]
     answers[2] = replace(answers[2], participation_id=7)
     flags = {7: [FlagRecord("too_fast", "..."), FlagRecord("one_label", "...")]}
     table = tabulate_responses(STUDY, answers, flags)
@@ -98,8 +98,8 @@ def test_half_a_character_of_an_older_version_stops_no_export(tmp_path: Path, su
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
 def test_no_cell_is_a_formula(tmp_path: Path, cell: str) -> None:
     answer = replace(
-        ANSWER, image_set=cell, image_person=cell, language=cell, image_id=cell, person_id=cell,
-        background={cell: cell},
+        ANSWER, image_set=cell, image_person=cell, language=cell, image_id=cell,
+        participant_id=cell, background={cell: cell},
     )  # fmt: skip
     path = tmp_path / "answers.csv"
     study = replace(STUDY, name=cell)

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kfer.labels import get_taxonomy
 from training.config import TrainConfig
-from training.dataset import FER7, FERPLUS8, FaceSet, Labels
+from training.dataset import FaceSet, Labels
 from training.sources.fer2013 import CROP, FOLDERS, VOTE_COLUMNS
 from training.votes import FERPLUS_COLUMNS
 
+FER7, FERPLUS8 = get_taxonomy("fer7"), get_taxonomy("ferplus8")
 CLASSES = len(FER7.labels)
 NETWORK = {
     "in_chans": 1,

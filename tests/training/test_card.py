@@ -15,9 +15,9 @@ from kfer.bundle import CARD, CONFIG, Bundle, Head, load_bundle
 from kfer.labels import get_taxonomy
 from kfer.metrics import ClassFigures, Estimate, ReliabilityBin
 from kfer.surrogate import Surrogate
+from tests.training.synthetic import FER7, FERPLUS8
 from training.card import build_card, update_card, write_card
 from training.config import parse_heads
-from training.dataset import FER7, FERPLUS8
 from training.detection import PhotoFigures
 from training.evaluate import Evaluation, HeadFigures, Sureness
 from training.export import EVALUATION

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.commands import call
-from tests.training.synthetic import CLASSES, NETWORK, TRAINED, draw_face
+from tests.training.synthetic import CLASSES, FER7, NETWORK, TRAINED, draw_face
 from training.config import TrainConfig
 from training.crossval import (
     CrossValidation,
@@ -24,7 +24,6 @@ from training.crossval import (
     pool_folds,
     report_folds,
 )
-from training.dataset import FER7
 from training.errors import CheckpointError, ConfigError, DataError
 from training.history import Epoch
 from training.manifest import UNKNOWN, read_manifest, write_manifest

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from kfer.bundle import CONFIG as BUNDLE_CONFIG
 from kfer.bundle import WEIGHTS, Bundle, load_bundle
-from tests.training.synthetic import CONFIG, PLAIN, TRAINED, build_faces
+from tests.training.synthetic import CONFIG, FER7, FERPLUS8, PLAIN, TRAINED, build_faces
 from training import distill
 from training.config import TrainConfig
-from training.dataset import FER7, FERPLUS8, transform_faces
+from training.dataset import transform_faces
 from training.distill import Teachers, load_parent, read_start
 from training.errors import ConfigError, DataError
 from training.export import compute_logits

@@ -14,11 +14,11 @@ from sklearn.metrics import classification_report
 
 from kfer import metrics
 from kfer.bundle import CONFIG, WEIGHTS, Bundle
-from tests.training.synthetic import build_faces, relabel
+from tests.training.synthetic import FER7, FERPLUS8, build_faces, relabel
 from training import answers as answers_module
 from training import evaluate as evaluation_module
 from training.answers import is_fitted_on
-from training.dataset import FER7, FERPLUS8, FaceSet, Labels
+from training.dataset import FaceSet, Labels
 from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
 from training.export import compute_logits
@@ -240,7 +240,9 @@ def test_sureness_is_counted_on_the_default_head(
 ) -> None:
     faces, logits = build_case()
     replace_logits(monkeypatch, logits)
-    figures = measure(replace(bundle, unsure_below=0.8), faces, cross_fitted=False)
+    heads = tuple(replace(head, temperature=1.0) for head in bundle.heads)
+    unsure = replace(bundle, heads=heads, unsure_below=0.8)
+    figures = measure(unsure, faces, cross_fitted=False)
     assert figures.sureness is not None
     assert figures.sureness.threshold == 0.8
     # Of the eight with a truth, five are sure, and the two wrong ones are not among them.

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from kfer.bundle import CARD, CONFIG, WEIGHTS, Bundle, Head, build_label_names, load_bundle
 from kfer.faces import CropSpec
 from kfer.labels import get_taxonomy
-from tests.training.synthetic import NETWORK, build_faces, relabel
+from tests.training.synthetic import FER7, FERPLUS8, NETWORK, build_faces, relabel
 from tests.training.synthetic import TRAINED as SETTINGS
 from training import export
 from training.calibrate import fit_temperature
-from training.dataset import FER7, FERPLUS8, transform_faces
+from training.dataset import transform_faces
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.export import EVALUATION, compute_logits, export_bundle, select
 from training.network import build_model, build_pretrained_cfg

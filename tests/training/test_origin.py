@@ -10,11 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kfer.bundle import CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
-from tests.training.synthetic import PLAIN, build_faces
+from tests.training.synthetic import FER7, FERPLUS8, PLAIN, build_faces
 from tests.training.test_card import COMMAND, EVALUATED, TODAY
 from training.average import average_runs
 from training.card import build_card
-from training.dataset import FER7, FERPLUS8
 from training.distill import Teachers, read_start
 from training.export import export_bundle
 from training.loop import train

@@ -10,9 +10,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from kfer.bundle import Bundle
-from tests.training.synthetic import build_faces
+from tests.training.synthetic import FER7, build_faces
 from training import review
-from training.dataset import FER7
 from training.errors import ConfigError, DataError
 from training.export import compute_logits
 from training.manifest import UNKNOWN, drop_excluded

@@ -43,10 +43,10 @@ def test_the_permutation_test_is_scipys() -> None:
 def test_a_model_that_is_as_good_everywhere_is_no_different() -> None:
     table = build([[0, 0, 1, 1]] * 4)
     model = np.array([True, True, False, False])
-    found = compare(table, "m", np.array([0, 0, 2, 2], dtype=np.int16), sampler())
-    assert (found.majority.p, found.permutation.p) == (1, 1)
+    found = compare(table, np.array([0, 0, 2, 2], dtype=np.int16), sampler())
+    assert (found.mcnemar.p, found.permutation.p) == (1, 1)
     assert found.difference.value == 0
-    assert found.chance.p == 1
+    assert found.difference_test.p == 1
     assert rank(table, model) == 50
 
 
@@ -108,10 +108,10 @@ def test_people_who_differ_make_the_difference_less_sure_and_the_permutations_no
     # The model is always right, and so are eight of ten people; or each on eight of ten images.
     split = build([[0] * 40] * 8 + [[1] * 40] * 2)
     alike = build([np.roll([0] * 8 + [1] * 2, at).tolist() * 4 for at in range(10)])
-    found, other = (compare(each, "m", each.truth, sampler()) for each in (split, alike))
+    found, other = (compare(each, each.truth, sampler()) for each in (split, alike))
     assert found.difference.value == pytest.approx(other.difference.value) == pytest.approx(0.2)
     assert found.permutation.p == other.permutation.p < 0.001
-    assert found.chance.p > 0.05 > other.chance.p
+    assert found.difference_test.p > 0.05 > other.difference_test.p
 
 
 def test_gaps_between_the_sets() -> None:
