@@ -2,8 +2,8 @@
 
 The law of imports, kept by ``tests/test_architecture.py``:
 app > kfer, survey; training > kfer; survey > kfer.labels, kfer.photos, kfer.metrics, kfer.errors,
-kfer.version; kfer > nothing of ours. gradio only in ``kfer.ui``; torch and timm only in the
-classifier and the detectors that need them; importing ``kfer`` itself loads neither.
+kfer.files, kfer.version; kfer > nothing of ours. gradio only in ``kfer.ui``; torch and timm only in
+the classifier and the detectors that need them; importing ``kfer`` itself loads neither.
 """
 
 from kfer.version import __version__

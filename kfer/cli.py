@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from kfer.errors import KferError, PhotoError
+from kfer.files import replacing
 from kfer.labels import TAXONOMIES
 
 if TYPE_CHECKING:
@@ -145,16 +146,11 @@ def _open_output(out: Path | None, output: Format) -> Iterator[IO[str]]:
         return
     # Spreadsheets take a CSV for UTF-8 by its mark alone.
     encoding = "utf-8-sig" if output is Format.csv else "utf-8"
-    unfinished = out.with_name(out.name + ".tmp")
     try:
-        with unfinished.open("w", encoding=encoding, newline="") as file:
+        with replacing(out) as target, target.open("w", encoding=encoding, newline="") as file:
             yield file
-        unfinished.replace(out)
     except OSError as error:
         raise KferError(f"--out {out} cannot be written ({error.strerror}).") from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def _print_objects(objects: Iterator[dict[str, Any]], output: Format, file: IO[str]) -> bool:

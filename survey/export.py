@@ -6,12 +6,12 @@ read them as they are.
 
 import io
 import json
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from kfer.files import replacing
 from survey.errors import StudyError
 from survey.records import (
     CANNOT_TELL,
@@ -160,14 +160,11 @@ def save_table(table: pd.DataFrame, path: Path) -> None:
 
 def save_file(data: bytes, path: Path) -> None:
     """Written beside, then put in its place. Raises StudyError where that cannot be done."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replacing(path) as target:
+            target.write_bytes(data)
     except OSError as error:
         raise StudyError(f"{path}: cannot be written ({error.strerror}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_suffix(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from kfer.files import replacing
 from kfer.labels import TAXONOMIES
 from training.errors import DataError
 from training.files import read_csv
@@ -53,14 +54,13 @@ def lay_out(table: pd.DataFrame, images: Path, folder: Path) -> int:
         if target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.part")
         try:
-            shutil.copyfile(images / path, temporary)
+            with replacing(target) as unfinished:
+                shutil.copyfile(images / path, unfinished)
         except OSError as error:
             raise DataError(
                 f"--images {images / path}: cannot be read ({error.strerror})."
             ) from None
-        temporary.replace(target)
     return count
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from kfer.bundle import CONFIG, WEIGHTS
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import BEST, LAST, SETTINGS, load_checkpoint, save_checkpoint
 from training.config import TrainConfig, build_config
 from training.distill import load_parent, read_start
 from training.errors import CheckpointError, ConfigError
@@ -22,7 +22,6 @@ from training.files import replace_text
 from training.origin import LEARNED, describe_bundle, merge_learned, read_training
 
 # Of a run; a bundle's description has the same name.
-BEST, LAST, SETTINGS = "best.pt", "last.pt", "config.json"
 
 
 def average_runs(
@@ -51,7 +50,7 @@ def average_runs(
         _check_shapes(run, state["model"], states[0]["model"])
     parts = [
         {
-            "settings": json.loads(config.to_json()),
+            "settings": config.to_dict(),
             "origin": state.get("origin"),
             "averaged": state.get("averaged"),
             "bundle": state.get("bundle"),
@@ -65,7 +64,7 @@ def average_runs(
     save_checkpoint(
         out / BEST,
         {
-            "config": json.loads(configs[0].to_json()),
+            "config": configs[0].to_dict(),
             "epoch": states[0]["epoch"],
             "model": average([state["model"] for state in states], shares),
             "averaged": parts,
@@ -138,7 +137,7 @@ def _read_run(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--run {folder}: {path.name} cannot be read ({error}).") from None
     config = build_config(settings, str(path))
-    return config, load_checkpoint(folder / BEST, json.loads(config.to_json()))
+    return config, load_checkpoint(folder / BEST, config.to_dict())
 
 
 def _read_bundle(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:

@@ -8,18 +8,20 @@ from typing import Any
 
 import torch
 
+from kfer.files import replacing
 from training.config import fill_defaults
 from training.errors import CheckpointError
+
+# In a run's folder: the best averaged weights, what a run goes on from, its recipe's settings.
+BEST, LAST, SETTINGS = "best.pt", "last.pt", "config.json"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write beside, then replace: an interrupt or a full disk leaves the older file whole."""
-    temporary = path.with_suffix(".tmp")
     try:
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with replacing(path) as target:
+            torch.save(state, target)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path}: the checkpoint could not be written ({error}); the older one still stands. "
             "Free some space and start the same command again."

@@ -158,7 +158,8 @@ def average(
 ) -> None:
     """Write the mean of several runs' weights as a bundle, its temperatures fitted anew."""
     from kfer.bundle import OF_A_RUN
-    from training.average import BEST, average_runs
+    from training.average import average_runs
+    from training.checkpoint import BEST
     from training.data import DataFlags
     from training.export import check_target, export_bundle
     from training.manifest import VALIDATION

@@ -179,6 +179,11 @@ class TrainConfig:
         """Without what tells nothing of a face and only spoils its picture."""
         return dataclasses.replace(self, exposure=0.0, jpeg=0.0, blur=0.0, noise=0.0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As it comes back from a file: lists, no tuples."""
+        settings: dict[str, Any] = json.loads(self.to_json())
+        return settings
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
 

@@ -23,6 +23,7 @@ from PIL import Image
 from kfer.bundle import hash_file
 from kfer.errors import PhotoError
 from kfer.faces import CropSpec, Detector, Face, build_detector, crop_face, detect_faces
+from kfer.files import replacing
 from kfer.photos import Photo, open_photo
 from training.errors import DataError
 from training.files import replace_text, write_log
@@ -229,9 +230,8 @@ def _hash_photo(photo: Photo) -> str:
 
 def _save(crop: Image.Image, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".part")
-    crop.save(temporary, "JPEG", quality=QUALITY)
-    temporary.replace(target)
+    with replacing(target) as unfinished:
+        crop.save(unfinished, "JPEG", quality=QUALITY)
 
 
 def _list_jobs(

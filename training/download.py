@@ -3,7 +3,6 @@
 A file that is there is not fetched again; one that is under way has another name until it is whole.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import urllib3
 
+from kfer.files import replacing
 from training.errors import DataError
 from training.files import write_log
 from training.sources.aihub import TSV_COLUMNS, clean_names, find_name_problems, place
@@ -192,11 +192,8 @@ def _read_once(pool: urllib3.PoolManager, url: str) -> tuple[bytes, str]:
 
 def _write(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A short name, and the same at the next try, so that a killed run leaves nothing lying about.
-    name = hashlib.sha256(target.name.encode()).hexdigest()[:16]
-    temporary = target.with_name(f".{name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(target)
+    with replacing(target) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def _log_refused(refused: Sequence[Refused], source: Path, out: Path) -> None:

@@ -146,7 +146,7 @@ def build_heads(config: TrainConfig) -> tuple[Head, ...]:
 
 
 def _load_network(config: TrainConfig, weights: Path) -> tuple[nn.Module, dict[str, Any]]:
-    state = load_checkpoint(weights, json.loads(config.to_json()))
+    state = load_checkpoint(weights, config.to_dict())
     model = build_model(config)
     try:
         model.load_state_dict(state["model"])

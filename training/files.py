@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from kfer.files import replacing
 from training.errors import DataError
 
 # What Pillow raises for a file that is no picture; SyntaxError is its word for a damaged PNG.
@@ -23,9 +24,8 @@ def read_csv(path: Path, flag: str, **options: Any) -> pd.DataFrame:
 
 
 def replace_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as target:
+        target.write_text(text, encoding="utf-8")
 
 
 def write_log(path: Path, lines: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
 
+from kfer.files import replacing
 from training.distributed import Processes
 from training.errors import CheckpointError
 from training.files import replace_text
@@ -95,12 +96,10 @@ class History:
 
     def _write_table(self) -> None:
         rows = [epoch.flat() for epoch in self.epochs]
-        temporary = self._table.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with replacing(self._table) as target, target.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch"])
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self._table)
 
 
 def note_environment(out: Path, device: torch.device, processes: Processes, done: int) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from training.augment import augment, build_rand_augment, mix
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import BEST, LAST, SETTINGS, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
 from training.dataset import FaceSet, iterate_batches, place, to_tensor, transform_faces
 from training.distributed import ALONE, Draws, Processes
@@ -82,12 +81,12 @@ def train(
     run = Run(config, len(faces), device, start, teachers, processes, compiled)
     targets, balance = build_targets(config, faces), build_balance(config, faces)
     beginning = {
-        "config": json.loads(config.to_json()),
+        "config": config.to_dict(),
         "data": _hash_faces(config, faces, validation),
         "origin": origin,
         "learned": learned,
     }
-    last, best = out / "last.pt", out / "best.pt"
+    last, best = out / LAST, out / BEST
     epochs: list[Epoch] = []
     if state := processes.broadcast(
         _read_state(last, best, beginning) if processes.first else None
@@ -172,7 +171,7 @@ def _open_history(
         return None
     out.mkdir(parents=True, exist_ok=True)
     history = History(out, epochs)
-    replace_text(out / "config.json", config.to_json())
+    replace_text(out / SETTINGS, config.to_json())
     note_environment(out, device, processes, len(epochs))
     return history
 

@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from kfer.files import replacing
 from kfer.labels import TAXONOMIES
 from training.errors import ConfigError, DataError
 from training.files import read_csv
@@ -133,9 +134,8 @@ def _read_truth(cell: str) -> bool:
 def write_manifest(table: pd.DataFrame, path: Path) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
-    temporary.replace(path)
+    with replacing(path) as target:
+        table.to_csv(target, index=False, encoding="utf-8", lineterminator="\n")
 
 
 def list_vote_columns(table: pd.DataFrame) -> list[str]:

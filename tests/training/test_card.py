@@ -320,7 +320,7 @@ def test_card_and_figures_are_written_together(bundle: Bundle, tmp_path: Path) -
     assert card == build_card(bundle, EVALUATED, TODAY, COMMAND)
     figures = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
     assert figures == json.loads(json.dumps(dataclasses.asdict(EVALUATED)))
-    assert not list(folder.glob("*.tmp"))
+    assert not list(folder.glob(".*.part"))
 
 
 def test_a_figure_that_is_no_number_is_not_written(bundle: Bundle, tmp_path: Path) -> None:

@@ -182,11 +182,10 @@ def test_a_run_that_was_killed_in_the_middle_ends_as_an_uninterrupted_one(
     notes = (tmp_path / "crops" / NOTES).read_bytes().splitlines(keepends=True)
     first, second, *_ = (note for note in notes if note.strip())
     inside = next(at for at, byte in enumerate(second) if byte > 127) + 1  # a Korean character
-    # Killed after the first note, in the middle of the second, with a crop half written.
+    # Killed after the first note, in the middle of the second.
     (tmp_path / "crops" / MANIFEST).unlink()
     (tmp_path / "crops" / NOTES).write_bytes(first + second[:inside])
     (tmp_path / "crops" / whole["path"][1]).unlink()
-    (tmp_path / "crops" / whole["path"][2]).with_suffix(".part").write_bytes(b"half")
     again = crop(table, tmp_path)
     pd.testing.assert_frame_equal(again, whole)
     after = {path: path.read_bytes() for path in files if path.name != NOTES}

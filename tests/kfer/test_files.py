@@ -1,0 +1,59 @@
+"""A file is the old one or the new one, whatever happens in between."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kfer.files import replacing
+from tests.commands import ROOT
+
+
+def test_a_file_is_replaced_with_nothing_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / f"{'이름' * 41}.csv"  # 250 bytes, of 255 that a name may have
+    for text in ("old", "new"):
+        with replacing(path) as target:
+            target.write_text(text)
+            assert not path.exists() or path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
+def test_an_error_leaves_the_older_file(error: BaseException, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(type(error)), replacing(path) as target:
+        target.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from kfer.files import replacing
+with replacing(Path(sys.argv[1])) as target:
+    target.write_text("half")
+    print("written", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_program_left_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    for _ in range(2):
+        command = [sys.executable, "-c", KILLED, str(path)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as program:
+            assert program.stdout
+            assert program.stdout.readline() == b"written\n"
+            program.send_signal(signal.SIGKILL)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    with replacing(path) as target:
+        target.write_text("new")
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["new"]
