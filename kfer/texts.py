@@ -87,9 +87,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "units_against": ("강할수록 이 답이 덜 나오는 움직임", "Speak against it"),
     "units_unclear": ("어느 쪽인지 확실하지 않은 움직임", "Not clear either way"),
     "units_how": (
-        "계수는 움직임이 한 단계 강해질 때 이 답의 로짓이 모든 답의 평균에 견주어 "
-        "얼마나 달라지는지예요. "
-        "가는 선은 95 % 구간이고, 그 안에 0이 있으면 어느 쪽인지 확실하지 않아요.",
+        "계수는 움직임이 한 단계 강해질 때 이 답의 로짓이 모든 답의 평균에 견주어 얼마나 "
+        "달라지는지예요. 가는 선은 95 % 구간이고, 그 안에 0이 있으면 어느 쪽인지 확실하지 않아요.",
         "A coefficient is what one step of a movement adds to this answer's logit, against the "
         "mean of all answers. The thin line is the 95 % interval; where it holds 0, it is not "
         "clear either way.",

@@ -88,11 +88,9 @@ def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) 
     n = len(summary.people.scores)
     caption = words.say(
         f"각 줄은 그 감정의 이미지에 나온 답의 비율(%). 참여자 {n}명, 이미지 "
-        f"{len(summary.table.images)}장"
-        f"{', 모델 ' + model.title if model else ''}.",
+        f"{len(summary.table.images)}장{', 모델 ' + model.title if model else ''}.",
         f"Each row: answers to images of that emotion, in %. {n} participants, "
-        f"{len(summary.table.images)} "
-        f"images{', model ' + model.title if model else ''}.",
+        f"{len(summary.table.images)} images{', model ' + model.title if model else ''}.",
     )
     return title, caption
 
@@ -153,15 +151,12 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
         )
     caption = words.say(
         f"이미지 {len(summary.table.images)}장의 오류 일관성 κ(Geirhos 2020)와 이미지 부트스트랩 "
-        f"95 % 구간(Klein 2025): {listed}. "
-        "정확도가 허락하는 "
-        f"범위는 사람끼리 [{bounds}]. 한 사람의 이미지 100장으로는 κ가 ±0.2쯤 흔들려요."
-        f"{drawn[0]}",
+        f"95 % 구간(Klein 2025): {listed}. 정확도가 허락하는 범위는 사람끼리 [{bounds}]. 한 "
+        f"사람의 이미지 100장으로는 κ가 ±0.2쯤 흔들려요.{drawn[0]}",
         f"Error consistency κ (Geirhos 2020) on {len(summary.table.images)} images with 95 % "
-        "bootstrap intervals over images (Klein "
-        "2025): "
-        f"{listed}. Accuracies allow [{bounds}] among people. A single kappa on 100 images is "
-        f"uncertain by about 0.2 either way.{drawn[1]}",
+        f"bootstrap intervals over images (Klein 2025): {listed}. Accuracies allow [{bounds}] "
+        "among people. A single kappa on 100 images is uncertain by about 0.2 either "
+        f"way.{drawn[1]}",
     )
     who = ["people", *(model.name for model in models)]
     return Chart("consistency", title, caption, figure, list_figures({"who": who}, figures))
@@ -208,10 +203,8 @@ def plot_difficulty(summary: Summary, words: Words) -> Chart:
         "사람의 답 분포와 모델 확률의 차이(KL, 비트; 답이 적어서 커지는 만큼은 잭나이프로 "
         f"뺐어요, Zahl 1977): {divergences or '–'}.",
         f"One mark per image (n = {len(summary.table.images)}). ρ: Spearman's correlation with 95 "
-        "% "
-        f"interval. Divergence of the model's probabilities from people's answers (KL, bits, less "
-        "the bias of few answers by the jackknife, Zahl 1977): "
-        f"{divergences or '–'}.",
+        "% interval. Divergence of the model's probabilities from people's answers (KL, bits, "
+        f"less the bias of few answers by the jackknife, Zahl 1977): {divergences or '–'}.",
     )
     numbers = pd.DataFrame(
         {

@@ -115,20 +115,14 @@ def _caption_scores(summary: Summary, words: Words) -> str:
     n, images = len(summary.people.scores), len(summary.table.images)
     return words.say(
         f"참여자 {n}명이 이미지 {images}장에서 맞힌 비율의 분포. 평균의 95 % 구간은 참여자와 "
-        "이미지를 함께 "
-        "다시 뽑은 부트스트랩(Owen 2007), 모델의 구간은 Wilson, 차이의 구간과 p는 같은 "
-        "부트스트랩이에요. "
-        "회색 선은 "
-        "FaceReview 2023의 발표된 값(42명, 평균 78.79, 56–86; 모델 78)과 FER+의 공개된 투표에서 한 "
-        "사람이 나머지 아홉의 "
-        "다수와 같았던 비율(70.1).",
+        "이미지를 함께 다시 뽑은 부트스트랩(Owen 2007), 모델의 구간은 Wilson, 차이의 구간과 p는 "
+        "같은 부트스트랩이에요. 회색 선은 FaceReview 2023의 발표된 값(42명, 평균 78.79, 56–86; "
+        "모델 78)과 FER+의 공개된 투표에서 한 사람이 나머지 아홉의 다수와 같았던 비율(70.1).",
         f"Share of right answers of {n} participants on {images} images. The 95 % interval of the "
-        "mean "
-        "is a bootstrap over participants and images (Owen 2007), and so are the difference's and "
-        "p; that of models is Wilson's. Grey lines: FaceReview 2023 as published (42 "
-        "people, mean 78.79, range 56 to 86; its model 78), and one FER+ rater against the "
-        "plurality "
-        "of the other nine, counted in the published votes (70.1).",
+        "mean is a bootstrap over participants and images (Owen 2007), and so are the "
+        "difference's and p; that of models is Wilson's. Grey lines: FaceReview 2023 as published "
+        "(42 people, mean 78.79, range 56 to 86; its model 78), and one FER+ rater against the "
+        "plurality of the other nine, counted in the published votes (70.1).",
     )
 
 
@@ -187,8 +181,7 @@ def plot_labels(summary: Summary, words: Words) -> Chart:
         )
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명과 모델이 감정별로 맞힌 비율과 95 % 구간(사람: "
-        "참여자와 이미지의 "
-        f"부트스트랩, 모델: Wilson). 점선은 우연({chance:.0f} %).",
+        f"참여자와 이미지의 부트스트랩, 모델: Wilson). 점선은 우연({chance:.0f} %).",
         f"Share of right answers by emotion of {len(summary.people.scores)} participants and of "
         "models, with 95 % intervals (people: bootstrap over participants and images; models: "
         f"Wilson's). Dashed: chance ({chance:.0f} %).",
@@ -230,14 +223,11 @@ def plot_visibility(summary: Summary, words: Words) -> Chart:
     beyond = "; ".join(f"{model.title} {words.quote_points(model.gap)}" for model in summary.models)
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명이 공개와 비공개 이미지에서 맞힌 비율과 95 % 구간. "
-        "모델의 차이에서 사람의 차이를 뺀 값: "
-        f"{beyond or '–'}. "
-        "0보다 크면 모델이 비공개 이미지에서 사람보다 더 많이 떨어진 거예요.",
+        f"모델의 차이에서 사람의 차이를 뺀 값: {beyond or '–'}. 0보다 크면 모델이 비공개 "
+        "이미지에서 사람보다 더 많이 떨어진 거예요.",
         f"Share of right answers of {len(summary.people.scores)} participants on public and "
-        "private "
-        "images with 95 % intervals. The model's drop "
-        f"minus that of people: {beyond or '–'}; above 0, the model loses more on private "
-        "images than people do.",
+        "private images with 95 % intervals. The model's drop minus that of people: "
+        f"{beyond or '–'}; above 0, the model loses more on private images than people do.",
     )
     numbers = pd.concat(
         list_figures(
@@ -293,12 +283,10 @@ def plot_speed(summary: Summary, words: Words) -> Chart:
     relation = words.quote(summary.people.time_and_difficulty, as_percent=False)
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명 각자의 응답 시간을 다섯으로 나눈 맞힌 비율과 95 % "
-        "구간(참여자 "
-        f"부트스트랩). 이미지별 응답 시간과 맞힌 비율의 Spearman 상관: {relation}.",
-        f"Share of right answers in the fifths of each participant's own response times (n = "
+        f"구간(참여자 부트스트랩). 이미지별 응답 시간과 맞힌 비율의 Spearman 상관: {relation}.",
+        "Share of right answers in the fifths of each participant's own response times (n = "
         f"{len(summary.people.scores)}), with 95 % intervals (bootstrap over participants). "
-        "Spearman's "
-        f"correlation over images of time and share right: {relation}.",
+        f"Spearman's correlation over images of time and share right: {relation}.",
     )
     numbers = list_figures({"fifth": list(range(1, len(parts) + 1)), "median_s": medians}, figures)
     return Chart("speed", title, caption, figure, numbers)
