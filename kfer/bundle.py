@@ -177,7 +177,8 @@ def _name(path: Path) -> str:
 
 
 def _find_name(folder: Path) -> str:
-    return folder.parent.name if folder.name == OF_A_RUN else folder.name
+    of_a_run = folder.name == OF_A_RUN and (folder.parent / CONFIG).exists()  # the run's settings
+    return folder.parent.name if of_a_run else folder.name
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "units_scope": (
         "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. {faces} "
         "{pictures}장에 모델이 한 답을 통틀어 회귀로 요약한 거예요. 회귀에 쓰지 않은 얼굴에서 이 "
-        "요약은 {agreement}의 얼굴에 모델과 같은 답을 해요. 늘 가장 흔한 답만 하면 "
+        "요약은 얼굴의 {agreement}에서 모델과 같은 답을 해요. 늘 가장 흔한 답만 하면 "
         "{baseline}에서 같아요.",
         "Not measured in this photo: KFER measures no face movements in photos. This sums up, by "
         "regression, the model's answers to {pictures} {faces} whose movements are known. On faces "

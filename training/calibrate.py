@@ -49,7 +49,7 @@ def cross_fit(
 def cross_choose(
     probabilities: NDArray[np.float64], truth: NDArray[np.int64], accuracy: float, seed: int = 0
 ) -> NDArray[np.bool_]:
-    """(n,) who is sure, each row by a threshold of ``choose_threshold`` that never saw it."""
+    """(n,) who is sure, each row by a threshold that ``choose_threshold`` chose without it."""
     sure = np.empty(len(truth), dtype=bool)
     for held_out in _deal(len(truth), seed):
         threshold = choose_threshold(probabilities[~held_out], truth[~held_out], accuracy)

@@ -1,12 +1,15 @@
-"""Save and load the state of a run, so that it goes on where it stopped.
+"""The folder of a run: its state is saved and loaded there, so that it goes on where it stopped.
 
 Tensors and plain values only: loaded with ``weights_only``, never unpickled.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from kfer.files import replacing
 from training.config import fill_defaults
@@ -14,6 +17,27 @@ from training.errors import CheckpointError
 
 # In a run's folder: the best averaged weights, what a run goes on from, its recipe's settings.
 BEST, LAST, SETTINGS = "best.pt", "last.pt", "config.json"
+LOCK = ".lock"
+
+
+@contextmanager
+def claim_run(out: Path) -> Iterator[None]:
+    """The run's folder, made if need be, for one process at a time.
+
+    Raises CheckpointError where another one is at it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(
+            f"--out {out}: another process is training there; wait for it, or name another folder."
+        ) from None
+    except (OSError, NotImplementedError):
+        pass  # a file system without locks, or where nothing can be written: a run that is done
+    with lock if lock.is_locked else nullcontext():
+        yield
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -33,6 +57,8 @@ def load_checkpoint(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         settings = dict(state["config"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: is missing; the run has not finished an epoch.") from None
     except (OSError, MemoryError) as error:  # of the disk or the machine, not of the file
         raise CheckpointError(
             f"{path}: cannot be read now ({str(error) or type(error).__name__}); nothing was "

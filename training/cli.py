@@ -7,6 +7,7 @@
 
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +27,11 @@ from training.cli_options import (
     report_epoch,
     resumable,
     warn_left_out,
+    warn_shared,
 )
 from training.cli_report import report_app
 from training.errors import ConfigError
-from training.torchrun import count_processes
+from training.torchrun import count_processes, is_first
 
 app = typer.Typer(
     help="Train and measure KFER's models.",
@@ -86,6 +88,7 @@ def train(
     from joblib import cpu_count
 
     from kfer.bundle import OF_A_RUN
+    from training.checkpoint import claim_run
     from training.data import DataFlags
     from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
@@ -111,30 +114,30 @@ def train(
     teachers = Teachers(bundles, taxonomies, chosen, bf16=config.bf16) if bundles else None
     first = load_parent(start, "--start") if start else None
     faces, validation = flags.load(config.head_specs, config.channels, TRAIN, VALIDATION)
-    with join_processes(chosen) as processes:
-        if processes.first:
-            if shared := flags.find_shared_persons():
-                typer.echo(f"warning: {shared}", err=True)
-            warn_left_out(flags.count_left_out(config.head_specs, TRAIN, VALIDATION))
-            typer.echo(
-                f"{len(faces)} training and {len(validation)} validation pictures, on "
-                f"{describe_device(chosen)} ({processes.count} processes)"
-            )
-        with resumable():
-            best = run(
-                config, faces, validation, out, chosen, report_epoch,
-                teachers=teachers,
-                start=read_start(first, config.head_specs) if first else None,
-                origin=describe_origin(bundles, first),
-                learned=flags.describe_training(),
-                processes=processes,
-                compiled=compiled,
-            )  # fmt: skip
-    if processes.first:  # which the others, and their GPUs, need not wait for
-        if processes.count > 1:  # torchrun leaves one thread to each
-            torch.set_num_threads(cpu_count())
-        export_bundle(config, best, validation, target)
-        typer.echo(f"bundle written to {target}")
+    with claim_run(out) if is_first() else nullcontext():
+        with join_processes(chosen) as processes:
+            if processes.first:
+                warn_shared(flags.find_shared_persons())
+                warn_left_out(flags.count_left_out(config.head_specs, TRAIN, VALIDATION))
+                typer.echo(
+                    f"{len(faces)} training and {len(validation)} validation pictures, on "
+                    f"{describe_device(chosen)} ({processes.count} processes)"
+                )
+            with resumable():
+                best = run(
+                    config, faces, validation, out, chosen, report_epoch,
+                    teachers=teachers,
+                    start=read_start(first, config.head_specs) if first else None,
+                    origin=describe_origin(bundles, first),
+                    learned=flags.describe_training(),
+                    processes=processes,
+                    compiled=compiled,
+                )  # fmt: skip
+        if processes.first:  # which the others, and their GPUs, need not wait for
+            if processes.count > 1:  # torchrun leaves one thread to each
+                torch.set_num_threads(cpu_count())
+            export_bundle(config, best, validation, target)
+            typer.echo(f"bundle written to {target}")
 
 
 @app.command()

@@ -64,6 +64,12 @@ def report_epoch(epoch: "Epoch") -> None:
     )
 
 
+def warn_shared(why: str | None) -> None:
+    """Says why figures will flatter, if they will."""
+    if why:
+        typer.echo(f"warning: {why}", err=True)
+
+
 def warn_left_out(counts: Mapping[str, int]) -> None:
     """Says which pictures nothing is learned or measured of, if any."""
     if counts:

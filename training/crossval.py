@@ -17,6 +17,7 @@ import torch
 from kfer.bundle import OF_A_RUN, Bundle
 from kfer.metrics import Estimate
 from training.answers import Answers, collect_answers, pool_answers
+from training.checkpoint import claim_run
 from training.config import HeadSpec, TrainConfig
 from training.crops import CropFolder, count_left_out, load_faces
 from training.dataset import FaceSet, check_distinct
@@ -128,8 +129,9 @@ def answer_fold(
     """
     # All pictures are read before the hours of training.
     faces, validation, test = folds.load(held_out, config)
-    best = train(config, faces, validation, out, device, report)
-    bundle = export_bundle(config, best, validation, out / OF_A_RUN)
+    with claim_run(out):
+        best = train(config, faces, validation, out, device, report)
+        bundle = export_bundle(config, best, validation, out / OF_A_RUN)
     named = dataclasses.replace(bundle, name=out.name)
     logits = compute_logits(named, test)
     return FoldAnswers(named, collect_answers(named, test, logits, cross_fitted=False))

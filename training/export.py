@@ -32,6 +32,7 @@ from kfer.bundle import (
 )
 from kfer.classifier import Classifier
 from kfer.faces import crop_whole
+from kfer.files import UNFINISHED
 from training.calibrate import choose_threshold, cross_fit, fit_temperature
 from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
@@ -49,7 +50,7 @@ def check_target(folder: Path, flag: str = "--bundle") -> None:
     """Raises ConfigError where a bundle would take the place of something else."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{flag} {folder}: is a file; name a folder.")
-    left_over = {Path(name).with_suffix(".tmp").name for name in FILES}  # of a killed run
+    left_over = {path.name for path in folder.glob(UNFINISHED)}
     foreign = sorted({path.name for path in folder.glob("*")} - set(FILES) - left_over)
     if foreign:
         raise ConfigError(

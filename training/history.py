@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from filelock import FileLock, Timeout
 from torch.utils.tensorboard import SummaryWriter
 
 from kfer.files import replacing
@@ -24,7 +23,6 @@ from training.files import replace_text
 
 PACKAGES = ("numpy", "pillow", "timm", "torch", "torchvision")
 EPOCHS, CURVES, ENVIRONMENT = "epochs.csv", "tensorboard", "environment.json"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -53,19 +51,10 @@ class Epoch:
 class History:
     """The epochs so far, as a table and as TensorBoard's curves.
 
-    Both are written anew when a run goes on, so that they tell what its checkpoint knows. By one
-    process at a time: raises CheckpointError where another one is at the run.
+    Both are written anew when a run goes on, so that they tell what its checkpoint knows.
     """
 
     def __init__(self, out: Path, epochs: Sequence[Epoch]) -> None:
-        self._lock = FileLock(out / LOCK)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise CheckpointError(
-                f"--out {out}: another process is training there; wait for it, or name another "
-                "folder."
-            ) from None
         self.epochs: list[Epoch] = []
         self._table = out / EPOCHS
         shutil.rmtree(out / CURVES, ignore_errors=True)
@@ -85,7 +74,6 @@ class History:
 
     def __exit__(self, *_: object) -> None:
         self._curves.close()
-        self._lock.release()
 
     def _draw(self, epoch: Epoch) -> None:
         self._curves.add_scalar("loss/train", epoch.loss, epoch.epoch)

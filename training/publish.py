@@ -22,6 +22,7 @@ from training.network import is_own_architecture
 
 PROBE_SECONDS = 10.0
 TOLERANCE = 1e-6  # of every logit, between the folder and what the Hub gives back
+_LOADED, _TITLE = re.compile('"local-dir:[^"]*"'), re.compile("^# .*$", re.MULTILINE)
 _LICENSE = re.compile(r"^license: .*$", re.MULTILINE)
 # What the Hub knows of; "other" needs a text of one's own on the card.
 LICENSES = (
@@ -90,8 +91,8 @@ def prepare(
         if (bundle.folder / name).exists():
             shutil.copyfile(bundle.folder / name, folder / name)
     card = _LICENSE.sub(f"license: {license}", card, count=1)
-    card = card.replace('"local-dir:."', f'"hf-hub:{repository}"')
-    card = card.replace(f"\n# {bundle.name}\n", f"\n# {repository.partition('/')[2]}\n", 1)
+    card = _LOADED.sub(f'"hf-hub:{repository}"', card)
+    card = _TITLE.sub(f"# {repository.partition('/')[2]}", card, count=1)
     (folder / CARD).write_text(card, encoding="utf-8")
     return Publication(folder, repository, license, private)
 

@@ -32,7 +32,7 @@ REASONS = {
     "alpha is undefined: all answers agree": "모든 답이 같아서 α를 구할 수 없어요",
     "Fleiss' kappa needs two people": "두 사람이 있어야 해요",
     "Fleiss' kappa is undefined: all answers agree": "모든 답이 같아서 κ를 구할 수 없어요",
-    "the study repeats no image": "다시 나오는 이미지가 없는 연구예요",
+    "the study repeats no image": "다시 나오는 이미지가 없는 설문이에요",
     "kappa is undefined: all answers agree": "모든 답이 같아서 κ를 구할 수 없어요",
     "error consistency needs two who have seen the same images": (
         "같은 이미지를 본 둘이 있어야 해요"

@@ -79,8 +79,10 @@ def test_a_bundle_is_named_by_its_folder_and_its_weights(tiny_bundle: Path) -> N
 
 
 def test_the_bundle_of_a_run_is_called_as_the_run(tiny_bundle: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_bundle, tmp_path / "mine" / "bundle")
-    assert load_bundle(tmp_path / "mine" / "bundle").name == "mine"
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "mine" / "bundle"))
+    assert load_bundle(folder).name == "bundle"  # whatever is called so
+    (folder.parent / "config.json").touch()
+    assert load_bundle(folder).name == "mine"
 
 
 def test_other_weights_are_another_revision(bundle_copy: Path) -> None:

@@ -1,5 +1,6 @@
 """A file is the old one or the new one, whatever happens in between."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kfer.files import replacing
+from kfer.files import UNFINISHED, replacing
 from tests.commands import ROOT
 
 
@@ -35,7 +36,7 @@ def test_an_error_leaves_the_older_file(error: BaseException, tmp_path: Path) ->
 KILLED = """
 import sys, time
 from pathlib import Path
-from kfer.files import replacing
+from kfer.files import UNFINISHED, replacing
 with replacing(Path(sys.argv[1])) as target:
     target.write_text("half")
     print("written", flush=True)
@@ -43,17 +44,23 @@ with replacing(Path(sys.argv[1])) as target:
 """
 
 
-def test_what_a_killed_program_left_is_written_over(tmp_path: Path) -> None:
+def test_a_killed_program_leaves_the_older_file(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
-    for _ in range(2):
-        command = [sys.executable, "-c", KILLED, str(path)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as program:
-            assert program.stdout
-            assert program.stdout.readline() == b"written\n"
-            program.send_signal(signal.SIGKILL)
-    assert path.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 2
-    with replacing(path) as target:
+    command = [sys.executable, "-c", KILLED, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as program:
+        assert program.stdout
+        assert program.stdout.readline() == b"written\n"
+        with replacing(path) as target:
+            target.write_text("new")  # of another program, in the meantime
+        program.send_signal(signal.SIGKILL)
+    assert path.read_text() == "new"
+    (left,) = tmp_path.glob(UNFINISHED)
+    assert left.read_text() == "half"
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "none" / os.fsdecode(b"\xb0\xa1.csv")  # Korean of CP949
+    with pytest.raises(FileNotFoundError) as error, replacing(path) as target:
         target.write_text("new")
-    assert [each.read_text() for each in tmp_path.iterdir()] == ["new"]
+    assert error.value.filename == str(path)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import claim_run, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError
 
 ROOT = Path(__file__).parents[2]
@@ -202,3 +203,35 @@ def test_a_file_that_cannot_be_read_just_now_is_not_called_ruined(
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(CheckpointError, match=r"last\.pt: cannot be read now \(.+\); nothing was "):
         load_checkpoint(tmp_path / "last.pt", CONFIG)
+
+
+def test_a_run_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "mine"
+    with (
+        claim_run(folder),
+        pytest.raises(CheckpointError, match=r"--out .*mine: another process is training there"),
+        claim_run(folder),
+    ):
+        pass
+    with pytest.raises(KeyboardInterrupt), claim_run(folder):
+        raise KeyboardInterrupt
+    with claim_run(folder):
+        pass
+
+
+def test_where_there_are_no_locks_a_run_goes_on_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    done = []
+    with claim_run(tmp_path):
+        done.append("trained")
+    assert done == ["trained"]
+
+
+def test_a_run_without_a_whole_epoch_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"best\.pt: is missing; the run has not finished"):
+        load_checkpoint(tmp_path / "best.pt", CONFIG)

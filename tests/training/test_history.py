@@ -13,7 +13,7 @@ from tests.training.synthetic import CONFIG, build_faces
 from training import loop
 from training.distributed import ALONE
 from training.errors import CheckpointError
-from training.history import CURVES, ENVIRONMENT, Epoch, History, note_environment
+from training.history import CURVES, ENVIRONMENT, Epoch, note_environment
 
 CPU = torch.device("cpu")
 
@@ -79,13 +79,3 @@ def test_compiled_steps_come_to_the_same(tmp_path: Path) -> None:
         )  # fmt: skip
         losses.append([epoch.loss for epoch in epochs])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-
-
-def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
-    with (
-        History(tmp_path, []),
-        pytest.raises(CheckpointError, match=r"--out .*: another process is training there; wait"),
-    ):
-        History(tmp_path, [])
-    with History(tmp_path, []):
-        pass

@@ -240,7 +240,6 @@ def test_the_best_weights_are_those_with_the_highest_mean_of_both_heads(
 def test_what_is_saved_beside_the_weights(tmp_path: Path) -> None:
     epochs = run(CONFIG, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".lock",
         "best.pt",
         "config.json",
         "environment.json",
