@@ -21,8 +21,6 @@ from training.errors import CheckpointError, ConfigError
 from training.files import replace_text
 from training.origin import LEARNED, describe_bundle, merge_learned, read_training
 
-# Of a run; a bundle's description has the same name.
-
 
 def average_runs(
     runs: Sequence[Path], shares: Sequence[float], out: Path, target: Path | None = None

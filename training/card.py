@@ -291,7 +291,8 @@ def _describe_origin(bundle: Bundle) -> str:
     training = read_training(bundle)
     pretrained = ", ".join(f"`{name}`" for name in find_pretrained(training))
     ancestors = find_ancestors(training)
-    if not pretrained and not ancestors and not count_unrecorded(training):
+    unrecorded = count_unrecorded(training)
+    if not pretrained and not ancestors and not unrecorded:
         return "It began with random weights and has seen no other pictures.\n"
     text = ""
     if ancestors:
@@ -299,7 +300,7 @@ def _describe_origin(bundle: Bundle) -> str:
         text = f"It began with the weights of other bundles, or learned from them: {names}.\n"
         if data := sorted({each["data"] for each in ancestors.values() if each["data"]}):
             text += f"They learned from {'; '.join(data)}.\n"
-    if unrecorded := count_unrecorded(training):
+    if unrecorded:
         runs = "1 run" if unrecorded == 1 else f"{unrecorded} of the runs"
         text += f"{runs} behind it had teachers that were not recorded.\n"
     if pretrained:

@@ -4,7 +4,7 @@ Tensors and plain values only: loaded with ``weights_only``, never unpickled.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,17 @@ def claim_run(out: Path) -> Iterator[None]:
     """
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / LOCK, fallback_to_soft=False)
+    claim: AbstractContextManager[object]
     try:
-        lock.acquire(timeout=0)
+        claim = lock.acquire(timeout=0)
     except Timeout:
         raise CheckpointError(
             f"--out {out}: another process is training there; wait for it, or name another folder."
         ) from None
     except (OSError, NotImplementedError):
-        pass  # a file system without locks, or where nothing can be written: a run that is done
-    with lock if lock.is_locked else nullcontext():
+        # A file system without locks, or where nothing can be written: a run that is done.
+        claim = nullcontext()
+    with claim:
         yield
 
 

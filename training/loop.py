@@ -170,10 +170,9 @@ def _open_history(
     if not processes.first or len(epochs) == config.epochs:
         return None
     out.mkdir(parents=True, exist_ok=True)
-    history = History(out, epochs)
     replace_text(out / SETTINGS, config.to_json())
     note_environment(out, device, processes, len(epochs))
-    return history
+    return History(out, epochs)
 
 
 def check_teaching(config: TrainConfig, taught: bool) -> None:

@@ -89,10 +89,10 @@ def describe_sureness(evaluation: Evaluation) -> str:
     sure = evaluation.sureness
     if sure is None:
         return ""
-    chosen = " with thresholds chosen on the other folds," if evaluation.cross_fitted else ""
+    chosen = ", with thresholds chosen on the other folds," if evaluation.cross_fitted else ""
     return (
         f'Below a probability of {sure.threshold:.2f} a reading is called "not sure". On '
-        f"{evaluation.data} ({evaluation.heads[0].taxonomy}){',' if chosen else ''}{chosen} "
+        f"{evaluation.data} ({evaluation.heads[0].taxonomy}){chosen} "
         f"{percent(sure.covered)} of faces lie above, and {percent(sure.accuracy_when_sure)} of "
         "those answers are right."
     )

@@ -249,7 +249,7 @@ def _tell_gap(gap: Figure, words: Words) -> str:
             f"No clear difference between public and private images for people ({told})",
         )
     return words.say(
-        f"사람은 공개 이미지를 비공개 이미지보다 "
+        "사람은 공개 이미지를 비공개 이미지보다 "
         f"{'더 많이' if gap.value > 0 else '더 적게'} 맞혔어요 ({told})",
         f"People did {'better' if gap.value > 0 else 'worse'} on public images ({told})",
     )

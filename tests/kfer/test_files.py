@@ -36,7 +36,7 @@ def test_an_error_leaves_the_older_file(error: BaseException, tmp_path: Path) ->
 KILLED = """
 import sys, time
 from pathlib import Path
-from kfer.files import UNFINISHED, replacing
+from kfer.files import replacing
 with replacing(Path(sys.argv[1])) as target:
     target.write_text("half")
     print("written", flush=True)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from kfer.bundle import CARD, CONFIG, Bundle, Head, load_bundle
+from kfer.files import UNFINISHED
 from kfer.labels import get_taxonomy
 from kfer.metrics import ClassFigures, Estimate, ReliabilityBin
 from kfer.surrogate import Surrogate
@@ -323,7 +324,7 @@ def test_card_and_figures_are_written_together(bundle: Bundle, tmp_path: Path) -
     assert card == build_card(bundle, EVALUATED, TODAY, COMMAND)
     figures = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
     assert figures == json.loads(json.dumps(dataclasses.asdict(EVALUATED)))
-    assert not list(folder.glob(".*.part"))
+    assert not list(folder.glob(UNFINISHED))
 
 
 def test_a_figure_that_is_no_number_is_not_written(bundle: Bundle, tmp_path: Path) -> None:

@@ -79,10 +79,22 @@ def measure(bundle: Bundle, faces: FaceSet, *, cross_fitted: bool = True) -> Eva
     )[0]
 
 
+def set_temperature(bundle: Bundle, temperature: float) -> Bundle:
+    return replace(
+        bundle, heads=tuple(replace(head, temperature=temperature) for head in bundle.heads)
+    )
+
+
 @pytest.fixture
-def figures(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+def faces(monkeypatch: pytest.MonkeyPatch) -> FaceSet:
+    """Whatever is asked about them is answered as chosen above."""
     faces, logits = build_case()
     replace_logits(monkeypatch, logits)
+    return faces
+
+
+@pytest.fixture
+def figures(bundle: Bundle, faces: FaceSet) -> Evaluation:
     return measure(replace(bundle, unsure_below=0.8), faces)
 
 
@@ -149,12 +161,9 @@ def test_figures_after_the_temperature_are_cross_fitted(figures: Evaluation) -> 
 
 
 def test_elsewhere_calibration_is_that_of_the_bundles_own_temperature(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, faces: FaceSet
 ) -> None:
-    faces, logits = build_case()
-    replace_logits(monkeypatch, logits)
-    heads = tuple(replace(head, temperature=0.5) for head in bundle.heads)
-    own = replace(bundle, heads=heads, unsure_below=0.999)
+    own = replace(set_temperature(bundle, 0.5), unsure_below=0.999)
     figures = measure(own, faces, cross_fitted=False)
     confidence = math.exp(2 * HEIGHT) / (math.exp(2 * HEIGHT) + 6)
     assert figures.heads[1].ece_after == pytest.approx(confidence - 0.7, abs=1e-6)
@@ -235,13 +244,8 @@ def test_temperatures_are_the_bundles(figures: Evaluation, bundle: Bundle) -> No
     ]
 
 
-def test_sureness_is_counted_on_the_default_head(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faces, logits = build_case()
-    replace_logits(monkeypatch, logits)
-    heads = tuple(replace(head, temperature=1.0) for head in bundle.heads)
-    unsure = replace(bundle, heads=heads, unsure_below=0.8)
+def test_sureness_is_counted_on_the_default_head(bundle: Bundle, faces: FaceSet) -> None:
+    unsure = replace(set_temperature(bundle, 1.0), unsure_below=0.8)
     figures = measure(unsure, faces, cross_fitted=False)
     assert figures.sureness is not None
     assert figures.sureness.threshold == 0.8
@@ -261,10 +265,8 @@ def test_without_any_sure_face_there_is_no_sureness(
 
 
 def test_sureness_is_cross_fitted_where_the_threshold_was_chosen(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, faces: FaceSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces, logits = build_case()
-    replace_logits(monkeypatch, logits)
     seen = []
 
     def choose(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kfer.files import UNFINISHED
 from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training import loop
 from training.checkpoint import save_checkpoint
@@ -226,7 +227,7 @@ def test_a_full_disk_ends_the_run_and_the_next_start_goes_on(
         patch.setattr(torch, "save", fail_at(4, torch.save, full))
         with pytest.raises(CheckpointError, match="No space left on device"):
             run(DROPOUT, tmp_path)
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(UNFINISHED))
     run(DROPOUT, tmp_path)
     assert_same_run(tmp_path, uninterrupted)
 
