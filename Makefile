@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 APP_READY := $(VENV)/.app-ready
 TEST_READY := $(VENV)/.test-ready
 # A file's tests stay together, so that it starts its server or browser once. One thread each:
-# workers that all ask for every core slow each other down.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# workers that all ask for every core slow each other down. Three for two cores: a server that
+# starts, a browser and a lock keep their test waiting.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 INSTALL := $(BIN)/pip install --disable-pip-version-check -r
 
 help:

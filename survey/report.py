@@ -33,7 +33,9 @@ from survey.statistics.summary import Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "plotly")
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUMS = (
+    "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome",
+)  # fmt: skip
 PATIENCE_SECONDS = 120
 
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 has_browser() {
-    command -v chromium || command -v google-chrome
+    command -v chromium-headless-shell || command -v chromium || command -v google-chrome
 } >/dev/null
 
 has_postgresql() {
@@ -16,8 +16,17 @@ has_korean_font() {
     [[ -n "$(fc-list :lang=ko 2>/dev/null)" ]] || dpkg --status fonts-noto-cjk &>/dev/null
 }
 
+# The tests take less time without what a window needs; not every system packs that alone.
+name_browser() {
+    if apt-cache show chromium-headless-shell &>/dev/null; then
+        echo chromium-headless-shell
+    else
+        echo chromium
+    fi
+}
+
 list_missing() {
-    has_browser || echo chromium
+    has_browser || name_browser
     has_postgresql || echo postgresql
     has_korean_font || echo fonts-noto-cjk
 }
@@ -28,7 +37,9 @@ if ((${#missing[@]} == 0)); then
 fi
 
 if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
-    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } ||
+    apt-get update || echo "apt-get could not update its lists" >&2
+    mapfile -t missing < <(list_missing)
+    apt-get install --yes --no-install-recommends "${missing[@]}" ||
         echo "apt-get could not install: ${missing[*]}" >&2
     mapfile -t missing < <(list_missing)
 fi

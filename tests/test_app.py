@@ -15,7 +15,7 @@ import pytest
 
 import app
 from app import Settings, build_app, build_recognizer, read_settings
-from kfer.bundle import load_bundle
+from kfer.bundle import EXPLANATION, load_bundle
 from kfer.errors import BundleError
 from kfer.recognizer import locate_bundle
 from tests.kfer.fake_recognizer import FakeRecognizer
@@ -123,6 +123,10 @@ def test_weights_that_cannot_be_read_are_said_to_be_so(
             lambda folder: edit_config(folder, unsure_below="0.59"),
             "unsure_below is '0.59'; it must be a number from 0 to 1, or null",
         ),
+        (
+            lambda folder: (folder / EXPLANATION).write_text('{"taxonomy": "fer'),
+            f"mine/{EXPLANATION} is no explanation by action units",
+        ),
     ],
     ids=[
         "missing config",
@@ -132,6 +136,7 @@ def test_weights_that_cannot_be_read_are_said_to_be_so(
         "damaged",
         "no folder",
         "threshold",
+        "explanation",
     ],
 )
 def test_a_model_that_cannot_be_had_leaves_the_bundled_one_and_a_notice(

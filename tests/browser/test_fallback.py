@@ -1,21 +1,18 @@
 """A model that cannot be had: the page works with the bundled one, and says so."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from kfer.bundle import EXPLANATION
 from kfer.errors import BundleError, HubError, KferError
 from tests.processes import find_port
 from tests.servers import ROOT, run_app
 
 pytestmark = pytest.mark.browser
 
-MODEL = ROOT / "models" / "kfer-default"
 GROUP = ROOT / "kfer" / "examples" / "group.webp"
 
 
@@ -65,14 +62,3 @@ def test_with_a_folder_that_is_another_programs_model(
     (model / "config.json").write_text('{"architecture": "resnet18"}', encoding="utf-8")
     (model / "model.safetensors").write_bytes(b"")
     check_page(open_page, tmp_path, BundleError, "it is not a KFER model", KFER_MODEL=str(model))
-
-
-def test_with_a_folder_whose_explanation_is_damaged(
-    open_page: Callable[..., Page], tmp_path: Path
-) -> None:
-    model = tmp_path / "damaged"
-    shutil.copytree(MODEL, model)
-    text = (model / EXPLANATION).read_text(encoding="utf-8")
-    (model / EXPLANATION).write_text(text[: len(text) // 2], encoding="utf-8")
-    reason = f"damaged/{EXPLANATION} is no explanation by action units"
-    check_page(open_page, tmp_path, BundleError, reason, KFER_MODEL=str(model))

@@ -80,6 +80,11 @@ def start_machines(count: int, command: Sequence[str]) -> list["subprocess.Popen
     ]
 
 
+def start_processes(count: int, command: Sequence[str]) -> "subprocess.Popen[str]":
+    """On one machine."""
+    return start(["--standalone", f"--nproc-per-node={count}", "-m", "training", *command])
+
+
 def read_epochs(out: Path) -> list[dict[str, float]]:
     with (out / "epochs.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -110,21 +115,17 @@ def test_two_machines_come_to_the_figures_of_one_process(
     (environment,) = json.loads((tmp_path / "two" / "environment.json").read_text())
     assert environment["processes"] == 2
     # What the first one reads of a run that goes on reaches the other.
-    again = start_machines(
-        2, [*build_command(data, tmp_path / "two"), "--bundle", str(tmp_path / "b")]
-    )
-    assert not any("epoch" in finish(machine) for machine in again)
+    command = build_command(data, tmp_path / "two")
+    assert "epoch" not in finish(start_processes(2, [*command, "--bundle", str(tmp_path / "b")]))
     assert hash_file(tmp_path / "b" / WEIGHTS) == hash_file(tmp_path / "two" / "bundle" / WEIGHTS)
     # What only the first one finds out ends both, and is said.
     other = data.folder.parent / "other.toml"
     other.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
-    command = build_command(data, tmp_path / "two")
     command[command.index("--recipe") + 1] = str(other)
-    refused = start_machines(2, command)
-    first, _ = refused[0].communicate(timeout=120)
-    assert "belongs to a run with other settings (epochs)" in first
-    refused[1].communicate(timeout=120)
-    assert all(machine.returncode for machine in refused)
+    with start_processes(2, command) as refused:
+        said, _ = refused.communicate(timeout=120)
+    assert refused.returncode
+    assert said.count("belongs to a run with other settings (epochs)") == 1
 
 
 @pytest.mark.parametrize("count", [2, 3])
