@@ -11,8 +11,8 @@ from scipy.special import softmax
 from kfer.bundle import Bundle, Head
 from kfer.labels import Taxonomy
 from training.calibrate import cross_fit
-from training.dataset import FaceSet
 from training.export import compute_logits, select
+from training.face_set import FaceSet
 from training.manifest import VALIDATION
 from training.origin import read_training
 from training.sources.fer2013 import FER2013

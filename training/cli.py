@@ -89,7 +89,7 @@ def train(
 
     from kfer.bundle import OF_A_RUN
     from training.checkpoint import claim_run
-    from training.data import DataFlags
+    from training.data_flags import DataFlags
     from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
     from training.export import check_target, export_bundle
@@ -163,7 +163,7 @@ def average(
     from kfer.bundle import OF_A_RUN
     from training.average import average_runs
     from training.checkpoint import BEST
-    from training.data import DataFlags
+    from training.data_flags import DataFlags
     from training.export import check_target, export_bundle
     from training.manifest import VALIDATION
 

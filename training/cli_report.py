@@ -51,7 +51,7 @@ def evaluate(
     from kfer.labels import get_taxonomy
     from training.answers import is_fitted_on
     from training.card import write_card
-    from training.data import DataFlags
+    from training.data_flags import DataFlags
     from training.detection import measure_photos
     from training.evaluate import evaluate as measure
     from training.evaluate import find_head_specs

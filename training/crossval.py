@@ -19,11 +19,11 @@ from kfer.metrics import Estimate
 from training.answers import Answers, collect_answers, pool_answers
 from training.checkpoint import claim_run
 from training.config import HeadSpec, TrainConfig
-from training.crops import CropFolder, count_left_out, load_faces
-from training.dataset import FaceSet, check_distinct
+from training.crop_folder import CropFolder, count_left_out, load_faces
 from training.errors import ConfigError, DataError
 from training.evaluate import HeadFigures, measure_head
 from training.export import compute_logits, export_bundle
+from training.face_set import FaceSet, check_distinct
 from training.history import Epoch
 from training.intervals import estimate_accuracy, number_persons
 from training.loop import train

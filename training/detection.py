@@ -17,8 +17,8 @@ from kfer.labels import Taxonomy
 from kfer.metrics import Estimate, compute_confusion, estimate_accuracy
 from kfer.photos import load_photo
 from kfer.pipeline import analyze
-from training.dataset import FaceSet
 from training.errors import DataError
+from training.face_set import FaceSet
 
 ENLARGED = 192  # px, four times FER2013's 48: detectors are made for faces in photos
 MANIFEST = "manifest.csv"

@@ -25,9 +25,9 @@ from kfer.metrics import (
 from training.answers import Answers, collect_answers
 from training.calibrate import cross_choose
 from training.config import DEFAULT_HEADS, LABEL, HeadSpec, parse_heads
-from training.dataset import FaceSet
 from training.detection import PhotoFigures
 from training.export import SURE_ACCURACY, compute_logits
+from training.face_set import FaceSet
 from training.intervals import estimate_accuracy, estimate_macro_f1, number_persons
 from training.origin import read_training
 from training.robustness import Robustness, measure_robustness

@@ -36,8 +36,8 @@ from kfer.files import UNFINISHED
 from training.calibrate import choose_threshold, cross_fit, fit_temperature
 from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
-from training.dataset import FaceSet
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
+from training.face_set import FaceSet
 from training.network import build_model, build_pretrained_cfg, describe_error
 
 EVALUATION = "evaluation.json"

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from training.augment import augment, build_rand_augment, mix
 from training.checkpoint import BEST, LAST, SETTINGS, load_checkpoint, save_checkpoint
 from training.config import TrainConfig
-from training.dataset import FaceSet, iterate_batches, place, to_tensor, transform_faces
 from training.distributed import ALONE, Draws, Processes
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
+from training.face_set import FaceSet, iterate_batches, place, to_tensor, transform_faces
 from training.files import replace_text
 from training.history import Epoch, History, note_environment
 from training.losses import Balance, blend, build_balance, build_targets, compute_loss

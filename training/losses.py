@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.config import LABEL, TrainConfig
-from training.dataset import FaceSet
+from training.face_set import FaceSet
 
 
 def build_targets(config: TrainConfig, faces: FaceSet) -> list[Tensor]:

@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 
 from kfer.bundle import Bundle
 from training.config import LABEL, HeadSpec
-from training.crops import CropFolder, load_faces
+from training.crop_folder import CropFolder, load_faces
 from training.errors import ConfigError
 from training.export import compute_logits
 from training.files import replace_text

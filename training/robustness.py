@@ -11,10 +11,10 @@ from PIL import Image
 from kfer.bundle import Bundle
 from kfer.faces import Detector
 from training.augment import compress
-from training.dataset import FaceSet
 from training.detection import frame_faces
 from training.errors import DataError
 from training.export import compute_logits, select
+from training.face_set import FaceSet
 
 Face = NDArray[np.uint8]  # (h, w) grey or (h, w, 3)
 JPEG_QUALITY = 30

@@ -30,8 +30,8 @@ from tests.training.synthetic import FER7, FERPLUS8
 from training.augment import augment, mix
 from training.config import TrainConfig
 from training.crop import CropSettings, crop_photos
-from training.dataset import FaceSet, Labels
 from training.distributed import Draws
+from training.face_set import FaceSet, Labels
 from training.loop import Run
 from training.losses import build_balance, build_targets
 from training.network import MEAN, STD

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kfer.labels import get_taxonomy
 from training.config import TrainConfig
-from training.dataset import FaceSet, Labels
+from training.face_set import FaceSet, Labels
 from training.sources.fer2013 import CROP, FOLDERS, VOTE_COLUMNS
 from training.votes import FERPLUS_COLUMNS
 

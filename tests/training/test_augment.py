@@ -12,9 +12,9 @@ from torch import Tensor
 from tests.training.synthetic import build_faces
 from training.augment import augment, build_rand_augment, mix
 from training.config import TrainConfig
-from training.dataset import to_tensor, transform_faces
 from training.distributed import Draws
 from training.errors import ConfigError
+from training.face_set import to_tensor, transform_faces
 from training.network import STD, build_pretrained_cfg
 
 STRENGTHS = [

@@ -19,10 +19,10 @@ from kfer.bundle import WEIGHTS, Bundle, load_bundle
 from tests.training.synthetic import CONFIG, FER7, FERPLUS8, PLAIN, TRAINED, build_faces
 from training import distill
 from training.config import TrainConfig
-from training.dataset import transform_faces
 from training.distill import Teachers, load_parent, read_start
 from training.errors import ConfigError, DataError
 from training.export import compute_logits
+from training.face_set import transform_faces
 from training.loop import check_teaching, train
 from training.losses import blend, build_targets
 from training.network import build_model, build_pretrained_cfg, predict_logits

@@ -18,10 +18,10 @@ from tests.training.synthetic import FER7, FERPLUS8, build_faces, relabel
 from training import answers as answers_module
 from training import evaluate as evaluation_module
 from training.answers import is_fitted_on
-from training.dataset import FaceSet, Labels
 from training.errors import DataError
 from training.evaluate import Evaluation, evaluate
 from training.export import compute_logits
+from training.face_set import FaceSet, Labels
 from training.intervals import estimate_accuracy
 from training.sources.fer2013 import FER2013
 

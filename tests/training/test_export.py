@@ -21,9 +21,9 @@ from tests.training.synthetic import FER7, FERPLUS8, NETWORK, build_faces, relab
 from tests.training.synthetic import TRAINED as SETTINGS
 from training import export
 from training.calibrate import fit_temperature
-from training.dataset import transform_faces
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.export import EVALUATION, compute_logits, export_bundle, select
+from training.face_set import transform_faces
 from training.network import build_model, build_pretrained_cfg
 
 VALIDATION = build_faces(5, seed=1)

@@ -12,8 +12,8 @@ from typer.main import get_command
 
 from training.cli import app
 from training.config import DEFAULT_HEADS, parse_heads
-from training.crops import load_pictures
-from training.data import DataFlags
+from training.crop_folder import load_pictures
+from training.data_flags import DataFlags
 from training.errors import ConfigError, DataError
 from training.manifest import VOTE, read_manifest
 from training.sources.fer2013 import CROP, FOLDERS, VOTE_COLUMNS, read_fer2013

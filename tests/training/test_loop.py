@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from tests.training.synthetic import CONFIG, NETWORK, PLAIN, TRAINED, build_faces, relabel
 from training import loop, network
 from training.config import OPTIMIZERS, TrainConfig
-from training.dataset import FaceSet, Labels, iterate_batches, place, transform_faces
 from training.errors import ConfigError, DataError
+from training.face_set import FaceSet, Labels, iterate_batches, place, transform_faces
 from training.history import Epoch
 from training.network import build_model, build_pretrained_cfg, predict_logits
 

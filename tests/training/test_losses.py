@@ -12,7 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from tests.training.synthetic import CONFIG, build_faces
 from training import loop
-from training.dataset import FaceSet, iterate_batches
+from training.face_set import FaceSet, iterate_batches
 from training.losses import build_balance, compute_loss, weigh_classes, weigh_pictures
 
 CPU = torch.device("cpu")

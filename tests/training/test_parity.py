@@ -16,9 +16,9 @@ from kfer.classifier import Classifier, build_transform
 from kfer.faces import CropSpec, Face, crop_face, crop_whole
 from tests.training.synthetic import CONFIG, PLAIN, build_faces
 from training.augment import augment
-from training.dataset import transform_faces
 from training.distributed import Draws
 from training.export import compute_logits
+from training.face_set import transform_faces
 from training.network import MEAN, STD, build_pretrained_cfg
 from training.sources.fer2013 import CROP
 

@@ -20,9 +20,9 @@ from tests.training.synthetic import NETWORK, build_faces, write_fer2013
 from training import download, recipe
 from training.cli import app
 from training.config import TrainConfig
-from training.dataset import FaceSet, Labels
 from training.errors import ConfigError
 from training.export import compute_logits, export_bundle
+from training.face_set import FaceSet, Labels
 from training.history import Epoch
 from training.loop import Teach, train
 from training.origin import read_training

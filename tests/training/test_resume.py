@@ -15,8 +15,8 @@ from tests.training.synthetic import CONFIG, NETWORK, build_faces
 from training import loop
 from training.checkpoint import save_checkpoint
 from training.config import TrainConfig
-from training.dataset import FaceSet
 from training.errors import CheckpointError, DivergedError
+from training.face_set import FaceSet
 from training.history import Epoch, History
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from kfer.bundle import Bundle
 from tests.training.synthetic import build_answered
 from training import robustness
 from training.augment import compress
-from training.dataset import FaceSet
+from training.face_set import FaceSet
 from training.robustness import JPEG_QUALITY, darken, measure_robustness, roll, shrink
 
 GREY = np.full((48, 48), 120, dtype=np.uint8)

@@ -14,8 +14,8 @@ from PIL import Image
 from kfer.faces import CropSpec
 from training.config import LABEL, HeadSpec
 from training.crop import SETTINGS
-from training.dataset import FaceSet, Labels
 from training.errors import DataError
+from training.face_set import FaceSet, Labels
 from training.files import UNREADABLE
 from training.manifest import TWIN, UNKNOWN, VOTE, list_vote_columns
 from training.splits import PERSON

@@ -15,8 +15,8 @@ from kfer.faces import CropSpec
 from training.cli_options import warn_left_out
 from training.config import parse_heads
 from training.crop import SETTINGS, CropSettings
-from training.crops import CropFolder, count_left_out, load_faces
-from training.data import DataFlags
+from training.crop_folder import CropFolder, count_left_out, load_faces
+from training.data_flags import DataFlags
 from training.errors import ConfigError, DataError
 from training.manifest import UNKNOWN, read_manifest, write_manifest
 from training.origin import describe_origin

@@ -11,9 +11,9 @@ import pandas as pd
 
 from kfer.bundle import Bundle
 from training.config import HeadSpec
-from training.crops import CropFolder, count_left_out, load_faces
-from training.dataset import FaceSet, check_distinct
+from training.crop_folder import CropFolder, count_left_out, load_faces
 from training.errors import ConfigError, DataError
+from training.face_set import FaceSet, check_distinct
 from training.manifest import PARTS, TRAIN, UNKNOWN, drop_excluded, read_manifest
 from training.origin import find_ancestors, read_training
 from training.sources.fer2013 import FER2013, read_fer2013
