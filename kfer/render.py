@@ -38,15 +38,15 @@ def find_korean_font() -> tuple[str, int] | None:
     return None
 
 
-def draw_analysis(analysis: Analysis) -> Image.Image:
+def draw_analysis(analysis: Analysis, language: str = "ko") -> Image.Image:
     """A copy of the photo with a numbered, labelled box round every face.
 
-    Labels are Korean where the system has a font for it, else English.
+    Labels are Korean unless English (``en``) is asked for, or the system has no Korean font.
     """
     picture = analysis.photo.image.copy()
     draw = ImageDraw.Draw(picture)
     for number, reading in enumerate(analysis.readings, start=1):
-        text = _write_tag(number, reading, analysis.approximate)
+        text = _write_tag(number, reading, analysis.approximate, language)
         _draw_reading(draw, picture.size, reading, text, 1 / analysis.photo.scale)
     return picture
 
@@ -97,12 +97,13 @@ def _load_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.truetype(font[0], size, index=font[1])
 
 
-def _write_tag(number: int, reading: FaceReading, approximate: bool) -> str:
+def _write_tag(number: int, reading: FaceReading, approximate: bool, language: str) -> str:
     """``1 기쁨? ≈51%``: not sure, and of a label set that is not the model's own."""
     prediction = reading.prediction
-    name, about = prediction.label, "≈"
-    if find_korean_font() is None:  # Pillow's own font knows neither
-        name, about = prediction.taxonomy.to_english(name), "~"
+    has_font = find_korean_font() is not None  # Pillow's own knows neither Hangul nor the sign
+    korean = has_font and language != "en"
+    name = prediction.label if korean else prediction.taxonomy.to_english(prediction.label)
+    about = "≈" if has_font else "~"
     doubt, sign = "?" * bool(reading.unsure), about * approximate
     return f"{number} {name}{doubt} {sign}{prediction.confidence:.0%}"
 

@@ -58,7 +58,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "taxonomy_korean5": ("한국형 5가지", "Korean 5"),
     "taxonomy_aihub7": ("한국형 7가지(AI Hub)", "Korean 7 (AI Hub)"),
     "taxonomy_openface6": ("6가지(공포 없음)", "6, without fear"),
-    "taxonomy_approximate": ("어림", "approximate"),
+    "taxonomy_approximate": ("어림", "approx."),
     "units_title": ("얼굴 움직임과 모델의 답", "Face movements and answers"),
     "units_scope": (
         "이 사진에서 잰 값이 아니에요. KFER는 사진에서 얼굴 움직임을 재지 않아요. {faces} "

@@ -179,7 +179,8 @@ def _answer_readings(recognizer: Recognizer, photo: Photo, request: Request) -> 
 
 
 def _answer_annotated(recognizer: Recognizer, photo: Photo, request: Request) -> Response:
-    picture = draw_analysis(_analyze(recognizer, photo, request))
+    language = request.query_params.get("language") or "ko"
+    picture = draw_analysis(_analyze(recognizer, photo, request), language)
     return Response(encode_jpeg(picture), 200, _PRIVATE, "image/jpeg")
 
 

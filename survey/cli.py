@@ -61,10 +61,15 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only.")] = False,
 ) -> None:
     """Check a set of labelled pictures, say what is in it, and import it."""
-    from survey.image_sets import Presentation, import_set, prepare
+    from survey.database import transaction
+    from survey.image_sets import Presentation, import_set, prepare, reject_taken
     from survey.sources import list_entries
 
     with Errors():
+        engine = open_engine()
+        if not dry_run:
+            with transaction(engine, writes=False) as session:
+                reject_taken(session, name)
         labels = get_taxonomy(taxonomy)
         presentation = Presentation(size, grey, face)
         excluded = _read_lines(exclude) if exclude else set()
@@ -79,7 +84,6 @@ def import_(
             report = prepare(
                 entries, presentation, excluded, _build_cropper() if face else None, advance
             )
-        engine = open_engine()
         _print_report(report, visibility, labels.name, engine)
         if dry_run:
             typer.echo("Nothing was written (--dry-run).")

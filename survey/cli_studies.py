@@ -23,7 +23,10 @@ def list_studies() -> None:
     from survey.database import transaction
 
     with Errors(), transaction(open_engine(), writes=False) as session:
-        for study in studies.list_studies(session):
+        listed = studies.list_studies(session)
+        if not listed:
+            typer.echo("There is no study yet; see: python -m survey studies create --help")
+        for study in listed:
             state = f"closed {study.closed_at:%Y-%m-%d}" if study.closed_at else "open"
             finished = len(store.list_scores(session, study))
             typer.echo(

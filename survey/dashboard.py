@@ -4,6 +4,7 @@ import hmac
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -246,8 +247,7 @@ def list_people(data: StudyData) -> pd.DataFrame:
             "median_seconds": np.nanmedian(table.response_ms, axis=1) / 1000,
             "day": [day.isoformat() for day in data.days],
             "flags": [
-                "; ".join(f"{flag.rule}: {flag.detail}" for flag in data.flags.get(each, ()))
-                for each in table.participants
+                [asdict(flag) for flag in data.flags.get(each, ())] for each in table.participants
             ],
         }
     )

@@ -11,7 +11,7 @@ from survey.arguments import is_text
 from survey.database import transaction
 from survey.errors import ParticipationError
 from survey.links import Signer
-from survey.participation import Step, build_response
+from survey.participation import Step, build_response, write_code
 from survey.records import ParticipationRecord, StudyRecord, TrialRecord, pair_texts
 from survey.texts import name_options
 
@@ -92,6 +92,7 @@ class Endpoints:
         step = participation.resume(self._engine, code, self._tell_time())
         return {
             **self._describe(step),
+            "code": write_code(code),
             "last_seen_at": step.participation.last_seen_at.isoformat(),
             "study": describe_study(step.participation.study),
         }

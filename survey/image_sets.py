@@ -15,6 +15,7 @@ from datetime import datetime
 from PIL import Image as Picture
 from PIL import ImageOps
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from kfer.errors import KferError, PhotoError
 from kfer.labels import Taxonomy
@@ -164,9 +165,14 @@ def import_set(
     if not pictures:
         raise ImageSetError("None of the pictures can be imported; nothing was written.")
     with transaction(engine) as session:
-        if studies.has_image_set(session, name):
-            raise ImageSetError(f"There already is an image set {name!r}; choose another name.")
+        reject_taken(session, name)
         session.add(build_image_set(name, visibility, taxonomy, presentation, pictures, now))
+
+
+def reject_taken(session: Session, name: str) -> None:
+    """Raises ImageSetError for the name of an image set that there is."""
+    if studies.has_image_set(session, name):
+        raise ImageSetError(f"There already is an image set {name!r}; choose another name.")
 
 
 def build_image_set(

@@ -249,8 +249,13 @@ def build_response(
 
 
 def make_code() -> str:
-    letters = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
-    return "-".join(letters[at : at + 4] for at in range(0, CODE_LENGTH, 4))
+    return write_code("".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH)))
+
+
+def write_code(code: str) -> str:
+    """As people are shown it, however they typed it."""
+    clean = _clean_code(code)
+    return "-".join(clean[at : at + 4] for at in range(0, len(clean), 4))
 
 
 def hash_code(code: str) -> str:

@@ -18,11 +18,24 @@ TEXTS: dict[str, tuple[str, str]] = {
     "code": ("참여 코드", "Your code"),
     "resume": ("이어서 하기", "Go on"),
     "anew": ("처음부터 하기", "Start again"),
+    "anew_sure": (
+        "새로 시작하면 이 기기는 아래 코드를 잊어요. 적어 두지 않으면 지금까지 한 답을 이어서 "
+        "하거나 지울 수 없어요.",
+        "This device will then forget the code below. Unless you note it down, the answers given "
+        "so far can neither be continued nor deleted.",
+    ),
+    "anew_yes": ("네, 새로 시작할게요", "Yes, start again"),
+    "anew_no": ("아니요", "No"),
     "welcome_back": ("다시 오셨네요", "Welcome back"),
     "where_you_were": (
         "이 기기에서 하던 설문이 있어요. 하던 곳부터 이어서 할 수 있어요.",
         "You began this study on this device. You can go on where you were.",
     ),
+    "you_finished": (
+        "이 기기에서 이 설문을 마치셨어요. 결과를 다시 볼 수 있어요.",
+        "You have finished this study on this device. You can see your result again.",
+    ),
+    "see_result": ("결과 보기", "See my result"),
     "about_you": ("조금만 알려 주세요", "A little about you"),
     "about_you_hint": (
         "답하지 않아도 괜찮아요. 누구인지 알 수 있는 것은 묻지 않아요.",
@@ -146,7 +159,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "이 설문은 끝났어요. 앞서 하신 답은 그대로 있어요.",
         "This study is closed; what you answered before is kept.",
     ),
-    "no_study": ("지금 열린 설문이 없어요.", "No study is open just now."),
 }
 
 # What is asked, all of it optional: question -> stored answer -> what is shown.

@@ -64,6 +64,7 @@
       const query = new URLSearchParams(
         { model: setting.model.value, detector: setting.detector.value });
       if (setting.taxonomy.value) query.set("taxonomy", setting.taxonomy.value);
+      if (route === "annotate") query.set("language", window.kfer.language);
       return `kfer/${route}?${query}`;
     }
 

@@ -1,5 +1,6 @@
 """What all charts share: colours, type, words for numbers."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ CHANCE = "#8a8a8a"
 REFERENCE = "#8a8a8a"
 MODEL_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x")
 MODEL_SHADES = ("#0072b2", "#009e73", "#56b4e9", "#cc79a7", "#005b8f", "#00664c", "#2f7fb0")
+LINE = 16  # letters of a name on an axis: a phone's chart has no room for more
 FONT = (
     "Pretendard, 'Noto Sans CJK KR', 'Noto Sans KR', 'Apple SD Gothic Neo', 'Malgun Gothic', "
     "sans-serif"
@@ -120,6 +122,16 @@ def attach(word: str, particles: tuple[str, str]) -> str:
     final = (ord(word[-1]) - ord("가")) % 28
     after_consonant = final > 0 and not (particles[1] == "로" and final == 8)
     return word + particles[0 if after_consonant else 1]
+
+
+def fold(name: str) -> str:
+    """A long name on several lines of an axis, broken after a sign where there is one."""
+    lines = [""]
+    for piece in re.findall(rf"[^/_.-]{{1,{LINE}}}[/_.-]?|[/_.-]", name):
+        if len(lines[-1] + piece) > LINE:
+            lines.append("")
+        lines[-1] += piece
+    return "<br>".join(filter(None, lines))
 
 
 def tell_p(p: float) -> str:

@@ -18,6 +18,7 @@ from survey.charts.look import (
     Words,
     attach,
     draw_bars,
+    fold,
     lay_out,
     list_figures,
     to_percent,
@@ -25,8 +26,10 @@ from survey.charts.look import (
 from survey.statistics.consistency import MOST_PEOPLE, build_matrix
 from survey.statistics.summary import ModelSummary, Summary
 
-BLUES = [[0, "#f7fbff"], [0.5, "#6baed6"], [1, "#08306b"]]
-DIVERGING = [[0, "#b35806"], [0.5, "#f7f7f7"], [1, "#2d6a9f"]]  # people's side, the model's side
+# As dark as INK can still be read on at 4.5:1: plotly itself would write grey on blue.
+BLUES = [[0, "#f7fbff"], [1, "#4a94d0"]]
+DIVERGING = [[0, "#d98c4a"], [0.5, "#f7f7f7"], [1, "#4a94d0"]]  # people's side, the model's side
+INK = {"color": "#1b1f24"}
 
 
 def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -> Chart:
@@ -49,7 +52,7 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
         figure.add_trace(
             go.Heatmap(
                 z=100 * shares, x=columns, y=rows, colorscale=scale, zmin=lowest, zmax=100,
-                texttemplate="%{z:.0f}", showscale=False, xgap=2, ygap=2,
+                texttemplate="%{z:.0f}", textfont=INK, showscale=False, xgap=2, ygap=2,
                 hovertemplate="%{y} → %{x}: %{z:.1f} %<extra></extra>",
             ),
             1,
@@ -73,18 +76,27 @@ def plot_confusion(summary: Summary, model: ModelSummary | None, words: Words) -
 
 
 def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) -> tuple[str, str]:
-    found = _find_commonest(
-        summary.people.confusion.shares, words.name_labels(summary.table.labels)
-    )
-    if found is None:
+    names = words.name_labels(summary.table.labels)
+    found = _list_confusions(summary.people.confusion.shares, names)
+    if not found:
         title = words.say("사람들은 아무것도 혼동하지 않았어요", "People confused nothing")
     else:
-        truth, answer, share = found
+        truth, answer, share = found[0]
+        shares = f"{100 * share:.0f} %"
+        if len(found) > 1:
+            shares = words.say(
+                f"{shares}, 그다음은 {100 * found[1][2]:.0f} %",
+                f"{shares}, the next {100 * found[1][2]:.0f} %",
+            )
         title = words.say(
             f"사람들은 {attach(truth, ('을', '를'))} {attach(answer, ('으로', '로'))} 가장 자주 "
-            f"혼동했어요 ({100 * share:.0f} %)",
-            f"People most often took {truth} for {answer} ({100 * share:.0f} %)",
+            f"혼동했어요 ({shares})",
+            f"People most often took {truth} for {answer} ({shares})",
         )
+    if model is not None:
+        own = _list_confusions(model.confusion.shares, names)
+        most = f"{own[0][0]} → {own[0][1]} ({100 * own[0][2]:.0f} %)" if own else "–"
+        title = f"{title}. {model.title}: {most}"
     n = len(summary.people.scores)
     caption = words.say(
         f"각 줄은 그 감정의 이미지에 나온 답의 비율(%). 참여자 {n}명, 이미지 "
@@ -95,21 +107,24 @@ def _tell_confusion(summary: Summary, model: ModelSummary | None, words: Words) 
     return title, caption
 
 
-def _find_commonest(
+def _list_confusions(
     shares: NDArray[np.float64], names: Sequence[str]
-) -> tuple[str, str, float] | None:
-    """The most frequent wrong emotion: truth, answer, share."""
-    wrong = np.nan_to_num(shares[:, : len(names)].copy())
-    np.fill_diagonal(wrong, 0)
-    row, column = divmod(int(wrong.argmax()), len(names))
-    share = float(wrong[row, column])
-    return (names[row], names[column], share) if share > 0 else None
+) -> list[tuple[str, str, float]]:
+    """Wrong emotions that were answered, the most frequent first: truth, answer, share."""
+    wrong = [
+        (truth, answer, float(shares[row, column]))
+        for row, truth in enumerate(names)
+        for column, answer in enumerate(names)
+        if row != column and shares[row, column] > 0
+    ]
+    return sorted(wrong, key=lambda each: -each[2])
 
 
 def plot_consistency(summary: Summary, words: Words) -> Chart:
     """Error consistency of people with people and with each model, and of models with another."""
     models = summary.models
     names = [words.people, *(model.title for model in models)]
+    shown = [fold(name) for name in names]
     matrix = np.full((len(names), len(names)), np.nan)
     if models:
         right = np.array([model.answers == summary.table.truth for model in models])
@@ -119,8 +134,8 @@ def plot_consistency(summary: Summary, words: Words) -> Chart:
         matrix[0, at] = matrix[at, 0] = np.nan if kappa.value is None else kappa.value
     figure = go.Figure(
         go.Heatmap(
-            z=matrix, x=names, y=names, colorscale=BLUES, zmin=0, zmax=1, texttemplate="%{z:.2f}",
-            colorbar={"title": {"text": "κ"}}, xgap=2, ygap=2,
+            z=matrix, x=shown, y=shown, colorscale=BLUES, zmin=0, zmax=1, showscale=False,
+            texttemplate="%{z:.2f}", textfont=INK, xgap=2, ygap=2,
         )
     )  # fmt: skip
     lay_out(figure, "", "", height=380)

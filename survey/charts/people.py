@@ -1,5 +1,6 @@
 """Charts of how well: scores, emotions, sets, speed, crowds."""
 
+from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
 
@@ -166,19 +167,7 @@ def plot_labels(summary: Summary, words: Words) -> Chart:
         margin={"l": 64, "r": 64, "t": 56, "b": 56},  # room for the word beside the line
     )
     figure.update_yaxes(range=[0, 105])
-    known = [
-        (each.value, name)
-        for name, each in zip(names, summary.people.by_label.values(), strict=True)
-        if each.value is not None
-    ]
-    title = words.say("감정별 답이 아직 없어요", "No answers by emotion yet")
-    if known:
-        (low, hardest), (high, easiest) = min(known), max(known)
-        title = words.say(
-            f"사람에게 가장 쉬운 표정은 {easiest}({percent(high)}), 가장 어려운 표정은 "
-            f"{attach(hardest, ('이에요', '예요'))}({percent(low)})",
-            f"Easiest for people: {easiest} ({percent(high)}); hardest: {hardest} ({percent(low)})",
-        )
+    title = _tell_extremes(dict(zip(names, summary.people.by_label.values(), strict=True)), words)
     caption = words.say(
         f"참여자 {len(summary.people.scores)}명과 모델이 감정별로 맞힌 비율과 95 % 구간(사람: "
         f"참여자와 이미지의 부트스트랩, 모델: Wilson). 점선은 우연({chance:.0f} %).",
@@ -191,6 +180,27 @@ def plot_labels(summary: Summary, words: Words) -> Chart:
         for who, _, _, figures in groups
     )
     return Chart("labels", title, caption, figure, numbers)
+
+
+def _tell_extremes(by_label: Mapping[str, Figure], words: Words) -> str:
+    """The easiest and the hardest emotion, if their intervals lie apart."""
+    known = [(figure.value, name) for name, figure in by_label.items() if figure.value is not None]
+    if not known:
+        return words.say("감정별 답이 아직 없어요", "No answers by emotion yet")
+    (low, hardest), (high, easiest) = min(known), max(known)
+    bottom, top = by_label[easiest].low, by_label[hardest].high
+    if bottom is None or top is None or bottom <= top:
+        return words.say(
+            "사람에게 더 쉽거나 어려운 표정은 뚜렷하지 않아요 "
+            f"({hardest} {percent(low)}, {easiest} {percent(high)})",
+            f"No emotion is clearly easier or harder for people ({hardest} {percent(low)}, "
+            f"{easiest} {percent(high)})",
+        )
+    return words.say(
+        f"사람에게 가장 쉬운 표정은 {easiest}({percent(high)}), 가장 어려운 표정은 "
+        f"{attach(hardest, ('이에요', '예요'))}({percent(low)})",
+        f"Easiest for people: {easiest} ({percent(high)}); hardest: {hardest} ({percent(low)})",
+    )
 
 
 def plot_visibility(summary: Summary, words: Words) -> Chart:

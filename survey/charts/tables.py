@@ -55,7 +55,7 @@ def tabulate_raters(summary: Summary, words: Words) -> pd.DataFrame:
 
 
 def _name(name: str, words: Words) -> dict[str, str]:
-    return {words.say("누가", "who"): name}
+    return {words.say("답한 쪽", "who"): name}
 
 
 def _tell_accuracy(accuracy: str, confusion: Confusion | None, words: Words) -> dict[str, str]:

@@ -153,6 +153,22 @@
       }
     }
 
+    // A list lies over what is below it until anything else is used, or Escape is pressed.
+    function closeLists(except = null) {
+      for (const list of top.querySelectorAll(".kfer-choices[open]")) {
+        if (list !== except) list.open = false;
+      }
+    }
+    for (const use of ["pointerdown", "focusin"]) {
+      document.addEventListener(use, ({ target }) => closeLists(target.closest(".kfer-choices")));
+    }
+    top.addEventListener("keydown", (event) => {
+      const list = top.querySelector(".kfer-choices[open]");
+      if (event.key !== "Escape" || !list) return;
+      closeLists();
+      list.querySelector("summary").focus();
+    });
+
     function addDay(parent, key) {
       const input = make("input", "", addField(parent, key));
       input.type = "date";
@@ -203,7 +219,7 @@
       const fill = (key, values) => parts.push(texts[key].map((text) => (
         text.replace(/\{(\w+)\}/g, (_, name) => values[name])
       )));
-      if (counts.n !== null) fill("of_people", counts);
+      if (counts.n !== null && counts.finished) fill("of_people", counts);
       if (images) fill("of_images", { images: images.rows.length });
       if (counts.flagged) fill("left_out", counts);
       if (counts.outside) fill("outside", counts);
@@ -447,7 +463,7 @@
       const columns = ["subj", "answers", "right", "median_seconds", "day", "flags"];
       const rows = (page.participants ?? []).map((each) => [
         each.subj, each.answers, share(each.right), each.median_seconds?.toFixed(1) ?? "–",
-        each.day, each.flags,
+        each.day, each.flags.map(({ rule, detail }) => `${word(`rule_${rule}`)} (${detail})`).join("; "),
       ]);
       addTable(details, columns.map((key) => texts[key]), rows)
         .setAttribute("aria-labelledby", heading.id);

@@ -104,6 +104,24 @@
       return button;
     }
 
+    // A button for what cannot be taken back: its own words, then the question, then yes or no.
+    function addAskingButton(parent, key, action) {
+      const place = make("div", "kfer-asking", parent);
+      const offer = () => {
+        place.replaceChildren();
+        return addButton(place, key, () => {
+          place.replaceChildren();
+          const sure = make("strong", "", place);
+          sure.tabIndex = -1;
+          say(sure, `${key}_sure`);
+          addButton(place, `${key}_yes`, action, false);
+          addButton(place, `${key}_no`, () => offer().focus(), false);
+          sure.focus({ preventScroll: true });
+        }, false);
+      };
+      offer();
+    }
+
     // What had the focus is gone, or nothing had it: nobody is using another part of the page.
     const isFocusFree = () => [null, document.body].includes(document.activeElement);
 
@@ -116,11 +134,12 @@
       return heading;
     }
 
-    function addProgress(page, done, total) {
+    // Names the face that is shown or waits; the bar says how many are done.
+    function addProgress(page, { position, total }) {
       const row = make("div", "kfer-progress", page);
-      make("span", "", row).textContent = `${done} / ${total}`;
+      make("span", "", row).textContent = `${position} / ${total}`;
       const bar = make("i", "", row);
-      bar.style.setProperty("--share", `${(100 * done) / total}%`);
+      bar.style.setProperty("--share", `${(100 * (position - 1)) / total}%`);
     }
 
     // Stays unseen for the moment that most waits take.
@@ -147,8 +166,8 @@
     }
 
     return {
-      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress,
-      addWait, clearError, showError, fetchImage: buildImages(),
+      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addAskingButton, addHeading,
+      addProgress, addWait, clearError, showError, fetchImage: buildImages(),
     };
   };
 })();

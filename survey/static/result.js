@@ -1,7 +1,7 @@
 // How a study ends: the score beside the models' and everybody's, and the code that leads back.
 (() => {
   window.kferSurveyResult = ({ texts }, pieces) => {
-    const { make, both, say, addButton, addHeading, showError } = pieces;
+    const { make, both, say, addButton, addAskingButton, addHeading, showError } = pieces;
 
     function addScore(list, name, score, total, kind) {
       const row = make("li", `kfer-score-${kind}`, list);
@@ -107,26 +107,13 @@
       shown.textContent = code;
       addCopy(row, "copy", shown, code);
       addCopy(row, "copy_link", shown, link);
-      const remove = make("div", "kfer-buttons", page);
-      const offer = () => {
-        remove.replaceChildren();
-        return addButton(remove, "delete", () => {
-          remove.replaceChildren();
-          const sure = make("strong", "", remove);
-          sure.tabIndex = -1;
-          say(sure, "delete_sure");
-          addButton(remove, "delete_yes", async () => {
-            try {
-              await withdraw();
-            } catch (error) {
-              showError(page, error);
-            }
-          }, false);
-          addButton(remove, "delete_no", () => offer().focus(), false);
-          sure.focus({ preventScroll: true });
-        }, false);
-      };
-      offer();
+      addAskingButton(make("div", "kfer-buttons", page), "delete", async () => {
+        try {
+          await withdraw();
+        } catch (error) {
+          showError(page, error);
+        }
+      });
     }
 
     return { addResult, addReceipt };

@@ -10,8 +10,8 @@
     const screen = root.querySelector(".kfer-survey");
     const pieces = window.kferSurveyPieces(config);
     const {
-      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addHeading, addProgress,
-      addWait, clearError, showError, fetchImage,
+      make, makeCode, storage, both, say, nameFor, keepBusy, ask, addButton, addAskingButton,
+      addHeading, addProgress, addWait, clearError, showError, fetchImage,
     } = pieces;
     const { addResult, addReceipt } = window.kferSurveyResult(config, pieces);
     const wish = new URLSearchParams(location.search);
@@ -33,6 +33,7 @@
       `${location.origin}${location.pathname}?study=${encodeURIComponent(study.name)}#code=${code}`
     );
     const getKey = () => `kfer-survey-${study.name}`;
+    const getFinishedKey = () => `${getKey()}-finished`; // the code that has seen its result here
     // A code in the address has had its turn: the next visit is of the one that is kept.
     const clearAddress = () => {
       const query = String(wish);
@@ -49,7 +50,9 @@
 
     // Only this one: another participation that the device keeps is not to be lost with it.
     function dropCode() {
-      if (storage.get(getKey()) === code) storage.remove(getKey());
+      for (const key of [getKey(), getFinishedKey()]) {
+        if (storage.get(key) === code) storage.remove(key);
+      }
       clearAddress();
     }
 
@@ -169,7 +172,7 @@
       addHeading(page, heading);
       say(make("p", "", page), hint);
       const resting = name === "rest" || name === "pause";
-      if (resting) addProgress(page, trial.position - 1, trial.total);
+      if (resting) addProgress(page, trial);
       const row = make("div", "kfer-buttons", page);
       addButton(row, button, next);
       keys = { Enter: next };
@@ -182,13 +185,14 @@
       say(make("summary", "", details), "my_code");
       say(make("p", "", details), "my_code_hint");
       addReceipt(details, code, buildLink(), withdraw);
+      return details;
     }
 
     async function resume(typed, fail) {
       try {
         const found = await ask("resume", { code: typed });
         study = found.study; // the code may be of another one, or of an earlier version
-        keepCode(typed.trim().toUpperCase());
+        keepCode(found.code);
         if (!found.trial) return showResult(await ask("result", { code }));
         if (study.closed) return showClosed();
         left.add(found.trial.id);
@@ -204,14 +208,16 @@
       const page = clear("welcome-back");
       code = kept;
       addHeading(page, "welcome_back");
-      say(make("p", "", page), "where_you_were");
+      const finished = storage.get(getFinishedKey()) === kept;
+      say(make("p", "", page), finished ? "you_finished" : "where_you_were");
       const row = make("div", "kfer-buttons", page);
-      addButton(row, "resume", () => resume(kept, (error) => {
+      addButton(row, finished ? "see_result" : "resume", () => resume(kept, (error) => {
         if (!error.passing) dropCode();
         showError(page, error);
       }));
-      if (!study.closed) addButton(row, "anew", () => { dropCode(); showConsent(); }, false);
-      addCode(page);
+      // Who forgets the code can neither go on nor delete: it is shown before they are asked.
+      if (!study.closed) addAskingButton(row, "anew", () => { dropCode(); showConsent(); });
+      addCode(page).open = true;
     }
 
     // Nobody starts or goes on; whoever has a code can still see their result, or delete all.
@@ -280,7 +286,7 @@
       page.classList.add("kfer-trial");
       const top = make("div", "kfer-trial-top", page);
       if (trial.phase === "practice") say(make("strong", "", top), "practice");
-      addProgress(top, trial.position, trial.total);
+      addProgress(top, trial);
       addKey(addButton(top, "pause", pause, false), "Esc");
       const frame = make("div", "kfer-face", page);
       const wait = addWait(frame);
@@ -448,6 +454,7 @@
 
     function showResult(result) {
       trial = null;
+      storage.set(getFinishedKey(), code);
       const page = clear("result");
       addResult(page, study, result);
       say(make("h3", "", page), "receipt");
@@ -492,7 +499,7 @@
       } catch (error) {
         page.replaceChildren();
         if (error.passing) return showError(page, error, begin);
-        say(make("p", "", page), "no_study");
+        both(make("p", "", page), [error.ko, error.en]); // none is open, or none has this name
         return addCodeForm(page, linked); // their study may be closed
       }
       const kept = linked ?? storage.get(getKey());

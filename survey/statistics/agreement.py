@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import entropy
 from statsmodels.stats.inter_rater import fleiss_kappa
 
+from survey.statistics.accuracy import compute_mean
 from survey.statistics.figures import Figure, estimate_share, explain, take_interval
 from survey.statistics.resampling import Sampler
 from survey.statistics.table import MISSING, AnswerTable
@@ -138,7 +139,7 @@ def score_crowds(table: AnswerTable, sizes: list[int], sampler: Sampler) -> list
     """Accuracy of the majority of crowds of those sizes, people drawn without putting back.
 
     The interval is that of the draws, of crowds and images: what another such crowd of these people
-    would reach on other images.
+    would reach on other images. A crowd of one is drawn for its interval alone: its value is known.
     """
     people, width = len(table.participants), table.cannot_tell + 1
     rng, crowds = sampler.build_rng("crowds"), min(CROWDS, sampler.draws)
@@ -153,7 +154,8 @@ def score_crowds(table: AnswerTable, sizes: list[int], sampler: Sampler) -> list
         seen, right = np.isfinite(credit), np.nan_to_num(credit)
         with np.errstate(invalid="ignore"):  # a crowd may have seen none of the images drawn
             scores = (weights * right).sum(axis=1) / (weights * seen).sum(axis=1)
-        figures.append(take_interval(float(right.sum() / seen.sum()), scores, size))
+        value = compute_mean(table) if size == 1 else float(right.sum() / seen.sum())
+        figures.append(take_interval(value, scores, size))
     return figures
 
 

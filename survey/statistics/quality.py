@@ -23,7 +23,10 @@ RULES = (
 
 
 def find_flags(answers: Sequence[ResponseRecord], labels: Taxonomy) -> list[FlagRecord]:
-    """Flags of one finished participation, from all its answers."""
+    """Flags of one finished participation, from all its answers.
+
+    Details are figures alone, so that they can stand beside the rule's name in any language.
+    """
     main = [answer for answer in answers if answer.phase == "main"]
     checks = [answer for answer in answers if answer.phase == "attention"]
     details = (
@@ -39,28 +42,28 @@ def find_flags(answers: Sequence[ResponseRecord], labels: Taxonomy) -> list[Flag
 
 def _find_haste(main: Sequence[ResponseRecord]) -> str | None:
     median = statistics.median(answer.response_ms for answer in main)
-    return f"median response time {median:.0f} ms, under {FAST_MS}" if median < FAST_MS else None
+    return f"{median:.0f} ms" if median < FAST_MS else None
 
 
 def _find_monotony(main: Sequence[ResponseRecord]) -> str | None:
     label, count = Counter(answer.label for answer in main).most_common(1)[0]
-    return f"{count} of {len(main)} answers {label}" if count > SAME_SHARE * len(main) else None
+    return f"{label} {count} / {len(main)}" if count > SAME_SHARE * len(main) else None
 
 
 def _find_absence(main: Sequence[ResponseRecord]) -> str | None:
     away = sum(answer.blurred for answer in main)
-    return f"page left in {away} of {len(main)} trials" if away > AWAY_SHARE * len(main) else None
+    return f"{away} / {len(main)}" if away > AWAY_SHARE * len(main) else None
 
 
 def _find_guessing(main: Sequence[ResponseRecord], labels: Taxonomy) -> str | None:
     right = sum(answer.correct for answer in main)
     below = right < len(main) / len(labels.labels)
-    return f"{right} of {len(main)} right, under chance" if below else None
+    return f"{right} / {len(main)}" if below else None
 
 
 def _find_inattention(checks: Sequence[ResponseRecord]) -> str | None:
     missed = sum(not answer.correct for answer in checks)
-    return f"{missed} of {len(checks)} attention images missed" if missed else None
+    return f"{missed} / {len(checks)}" if missed else None
 
 
 def _find_unsteadiness(answers: Sequence[ResponseRecord], labels: Taxonomy) -> str | None:
@@ -73,4 +76,4 @@ def _find_unsteadiness(answers: Sequence[ResponseRecord], labels: Taxonomy) -> s
     kappa = cohen_kappa_score(*zip(*pairs, strict=True), labels=[*labels.labels, CANNOT_TELL])
     if kappa >= STEADY_KAPPA:
         return None
-    return f"kappa with oneself {kappa:.2f} on {len(pairs)} repeats, under {STEADY_KAPPA}"
+    return f"κ {kappa:.2f}, {len(pairs)}"

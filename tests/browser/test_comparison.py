@@ -153,6 +153,28 @@ def test_ticks_that_follow_each_other_quickly_all_count(
     expect_findings(page, compare_study(data, Filters(labels=rest)))
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_tick_is_seen_and_a_list_closes_when_anything_else_is_used(
+    theme: str, open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, query=f"?__theme={theme}")
+    tab = open_tab(page)
+    labels, rules = (tab.locator(f"[data-filter={name}]") for name in ("labels", "leave_out"))
+    labels.locator("summary").click()
+    # The tick is white: it needs a ground.
+    expect(labels.locator("input").first).to_be_checked()
+    expect(labels.locator("input").first).to_have_css("background-color", "rgb(29, 95, 168)")
+    rules.locator("summary").click()
+    expect(labels).not_to_have_attribute("open", "")
+    expect(rules.locator("input").first).not_to_have_css("background-color", "rgb(29, 95, 168)")
+    page.keyboard.press("Escape")
+    expect(rules).not_to_have_attribute("open", "")
+    expect(rules.locator("summary")).to_be_focused()
+    labels.locator("summary").click()
+    tab.locator(".kfer-headline").click()
+    expect(labels).not_to_have_attribute("open", "")
+
+
 def test_no_filter_reaches_beyond_a_narrow_phone(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:

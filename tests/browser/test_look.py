@@ -227,6 +227,22 @@ def test_the_photo_stays_in_sight_beside_the_cards(
     assert place["y"] >= 0
 
 
+def test_the_photo_slides_over_nothing_where_all_of_its_column_fits(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, size=DESKTOP)
+    page.locator(".kfer-file").set_input_files(GROUP)
+    expect(page.locator(".kfer-card")).to_have_count(3)
+    page.mouse.wheel(0, 350)
+    page.wait_for_function("scrollY > 200")
+    frame = page.locator(".kfer-frame").bounding_box()
+    buttons = page.locator(".kfer-buttons").bounding_box()
+    assert frame is not None
+    assert buttons is not None
+    assert 0 <= frame["y"] < 20
+    assert buttons["y"] >= frame["y"] + frame["height"]
+
+
 @pytest.mark.parametrize("size", [(2400, 300), (48, 48)], ids=["wide", "tiny"])
 def test_photos_keep_their_shape_on_a_phone(
     size: tuple[int, int], open_page: Callable[..., Page], server: AppServer

@@ -37,7 +37,13 @@ def test_a_code_in_the_address_gives_way_to_a_newer_one(
     page.reload()
     open_tab(page)
     expect_screen(page, "welcome-back")
+    # Who starts again loses the way back: the code is shown, and they are asked.
+    expect(page.locator(".kfer-my-code code")).to_have_text(old)
     page.get_by_role("button", name="처음부터 하기").click()
+    page.get_by_role("button", name="아니요").click()
+    assert get_code(page) == old
+    page.get_by_role("button", name="처음부터 하기").click()
+    page.get_by_role("button", name="네, 새로 시작할게요").click()
     go_to_practice(page)
     new = get_code(page)
     assert new != old
@@ -68,7 +74,7 @@ def test_a_code_of_another_study_leads_into_that_one(
         ).json()
         code = begun["code"]
         page.locator(".kfer-have-code summary").click()
-        page.locator(".kfer-have-code input").fill(code)
+        page.locator(".kfer-have-code input").fill(code.replace("-", "").lower())
         page.locator(".kfer-have-code button").click()
         expect_screen(page, "practice")
         press_primary(page)
@@ -80,7 +86,6 @@ def test_a_code_of_another_study_leads_into_that_one(
         # The device comes back to it, and its link leads there.
         page.reload()
         expect_screen(page, "welcome-back")
-        page.locator(".kfer-my-code summary").click()
         page.evaluate("""() => Object.defineProperty(navigator, "clipboard", {
           value: { writeText: async (text) => { window.copied = text; } },
         })""")

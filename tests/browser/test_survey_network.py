@@ -147,6 +147,14 @@ def test_a_reload_stays_in_the_study_that_was_begun(
         assert len(list_answers(server, get_code(page))) == 1
 
 
+def test_a_study_that_there_is_none_of_is_not_called_closed(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, query="?study=nope")
+    open_tab(page)
+    expect(page.locator(".kfer-survey-page")).to_contain_text("그런 설문은 없어요.")
+
+
 def test_where_no_study_is_open_a_code_still_leads_back(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:

@@ -201,6 +201,16 @@ def test_tags_mark_unsure_answers_and_approximations(
     assert tag.shape[1] / plain.shape[1] == pytest.approx(longer, rel=0.03)
 
 
+def test_tags_are_english_where_english_is_asked_for(korean_font: ImageFont.FreeTypeFont) -> None:
+    analysis = analysis_of((600, 600), build_reading((200, 200, 200, 200), "기쁨"))
+    widths = [
+        find_text(np.asarray(draw_analysis(analysis, language))).shape[1]
+        for language in ("ko", "en")
+    ]
+    longer = korean_font.getlength("1 happiness 90%") / korean_font.getlength("1 기쁨 90%")
+    assert widths[1] / widths[0] == pytest.approx(longer, rel=0.03)
+
+
 @pytest.mark.usefixtures("no_korean_font")
 def test_without_a_korean_font_tags_are_english() -> None:
     assert find_korean_font() is None

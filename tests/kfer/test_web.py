@@ -16,6 +16,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from kfer import web
 from kfer.bundle import load_bundle
 from kfer.errors import KferError
 from kfer.pipeline import NO_FACE
@@ -123,6 +124,19 @@ def test_the_annotated_photo_is_a_jpeg_with_boxes(client: TestClient) -> None:
     assert (picture.format, picture.size) == ("JPEG", (96, 64))
     plain = Image.open(io.BytesIO(client.post("/kfer/preview", content=PHOTO).content))
     assert picture.tobytes() != plain.tobytes()
+
+
+def test_the_annotated_photo_speaks_the_pages_language(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    draw = web.draw_analysis
+    monkeypatch.setattr(
+        web, "draw_analysis", lambda analysis, language: asked.append(language) or draw(analysis)
+    )
+    for query in ({}, {"language": "en"}):
+        client.post("/kfer/annotate", content=PHOTO, params=query)
+    assert asked == ["ko", "en"]
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from starlette.testclient import TestClient
 
 from survey import dashboard as module
 from survey import participation, studies
+from survey.comparison import read_study
 from survey.dashboard import Dashboard
 from survey.dashboard_web import PLOTLY_PATH, build_routes
 from survey.database import transaction
 from survey.errors import StudyError, TokenError
 from survey.export import COLUMNS
+from survey.models import Flag
 from survey.records import ModelVersion
 from survey.shared_results import SharedResults
 from survey.statistics.quality import RULES
@@ -121,8 +123,16 @@ def test_the_page_has_every_chart_once_with_its_numbers(engine: Engine, language
 
 
 def test_the_researcher_sees_everybody(engine: Engine, study: list[int]) -> None:
+    doubted = read_study(engine, "small").table.participants[2]
+    with transaction(engine) as session:
+        session.add(
+            Flag(participation_id=doubted, rule="too_fast", detail="400 ms", created_at=NOW)
+        )
     dashboard = Dashboard(engine, TOKEN)
     people = dashboard.show("small", token=TOKEN)["participants"]
+    # The page names the rule in its own language.
+    flags = [[], [], [{"rule": "too_fast", "detail": "400 ms"}], [], [], []]
+    assert [each["flags"] for each in people] == flags
     assert [round(each["right"] * 10) for each in people] == study
     table = pd.read_csv(io.BytesIO(dashboard.export("small", ".csv", TOKEN)))
     assert list(table.columns) == list(COLUMNS)
@@ -197,7 +207,7 @@ def test_many_viewers_share_one_computation_until_something_changes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed, read = [], []
-    compare, read_study = module.compare_study, module.read_study
+    compare, read_data = module.compare_study, module.read_study
 
     def count_comparisons(*arguments: Any, **options: Any) -> Any:
         computed.append(arguments)
@@ -205,7 +215,7 @@ def test_many_viewers_share_one_computation_until_something_changes(
 
     def count_reads(*arguments: Any) -> Any:
         read.append(arguments)
-        return read_study(*arguments)
+        return read_data(*arguments)
 
     monkeypatch.setattr(module, "compare_study", count_comparisons)
     monkeypatch.setattr(module, "read_study", count_reads)

@@ -11,7 +11,7 @@ import pytest
 
 import survey.statistics
 from survey.charts import models, people
-from survey.charts.look import REASONS, Chart, Words, attach, choose_step, percent
+from survey.charts.look import REASONS, Chart, Words, attach, choose_step, fold, percent
 from survey.charts.tables import explain_raters
 from survey.records import ModelAnswer
 from survey.statistics.figures import Figure, explain
@@ -153,6 +153,36 @@ def test_the_difference_panel_is_the_model_minus_people(summary: Summary) -> Non
     )
     difference = chart.numbers[chart.numbers["who"] == "model − people"]["share"].to_numpy()
     assert difference == pytest.approx(own - all_people)
+
+
+def test_no_emotion_is_called_easiest_while_intervals_overlap() -> None:
+    images = [0] * 8 + [1] * 8
+    half = [0, 2] * 4 + [1, 2] * 4
+    alike = summarize(build([half, half[::-1], images] * 3, truth=images), [])
+    title = people.plot_labels(alike, Words("en")).title
+    assert title.startswith("No emotion is clearly easier or harder for people (")
+    apart = summarize(build([[0] * 8 + [2] * 8] * 8, truth=images), [])
+    title = people.plot_labels(apart, Words("en")).title
+    assert title == "Easiest for people: joy (100.0 %); hardest: embarrassment (0.0 %)"
+
+
+def test_the_confusion_of_each_model_has_its_own_heading(summary: Summary) -> None:
+    found = {models.plot_confusion(summary, each, Words("ko")).title for each in summary.models}
+    assert len(found) == len(summary.models) > 1
+    title = plot_confusion(summary, Words("en")).title
+    assert re.fullmatch(
+        r"People most often took \w+ for \w+ \(\d+ %, the next \d+ %\)\. "
+        rf"{summary.models[0].title}: \w+ → \w+ \(\d+ %\)",
+        title,
+    )
+
+
+def test_long_names_are_folded_and_lose_no_letter() -> None:
+    assert fold("people") == "people"
+    assert fold("trpakov/vit-face-expression") == "trpakov/vit-<br>face-expression"
+    name = "x" * 40 + "-" + "y" * 5
+    assert fold(name).replace("<br>", "") == name
+    assert all(len(line) <= 17 for line in fold(name).split("<br>"))
 
 
 def test_days_are_added_up() -> None:

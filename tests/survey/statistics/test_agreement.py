@@ -202,7 +202,7 @@ def test_a_crowd_of_one_is_a_person_and_bigger_ones_are_better() -> None:
     assert sizes == [1, 2, 3, 5, 10, 20, 30]
     figures = score_crowds(table, sizes, sampler())
     values = [figure.value or 0 for figure in figures]
-    assert values[0] == pytest.approx(table.correct.mean(), abs=0.02)
+    assert values[0] == pytest.approx(table.correct.mean(), abs=1e-12)
     assert values[2] > values[0]
     assert values[-2] > values[2]
     # Everybody is one crowd: its value is the majority's, its interval that of other images.
