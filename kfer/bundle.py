@@ -188,7 +188,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BundleError(
             f"{folder.name} is not a model folder: it has no {CONFIG}. Name a folder with {CONFIG} "
-            f"and {WEIGHTS}, an id like hf-hub:owner/name, or leave it out for the bundled model."
+            f"and {WEIGHTS}; download a model of the Hugging Face Hub into one first."
         ) from None
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) else error

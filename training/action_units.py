@@ -6,6 +6,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kfer.files import replacing
@@ -30,6 +31,8 @@ IMAGE = "algebr/openface:latest"  # the container that OpenFace's documentation 
 def read_units(path: Path) -> pd.DataFrame:
     """The units of every picture, by its name: columns AU01, AU02 ... Raises DataError."""
     table = read_csv(path, "--units", skipinitialspace=True)
+    if table.empty:
+        raise DataError(f"--units {path}: has no rows; it needs one for each picture.")
     names = [column for column in _NAMES if column in table]
     if not names:
         raise DataError(f"--units {path}: needs a column {' or '.join(_NAMES)}.")
@@ -139,8 +142,13 @@ def _find_units(table: pd.DataFrame, path: Path, flag: str) -> pd.DataFrame:
     chosen = {name: f"AU{int(match[1]):02d}" for name, match in found.items() if match}
     if not chosen:
         raise DataError(f"{flag} {path}: has no column of an action unit, such as AU01_r or AU01.")
+    for unit in chosen.values():
+        alike = [name for name, meant in chosen.items() if meant == unit]
+        if len(alike) > 1:
+            raise DataError(f"{flag} {path}: {' and '.join(alike)} are both {unit}; keep one.")
     units = table[list(chosen)].rename(columns=chosen)
     numbers = units.apply(pd.to_numeric, errors="coerce")
+    numbers = numbers.replace([np.inf, -np.inf], np.nan)
     if numbers.isna().any(axis=None):
         column = str(numbers.columns[numbers.isna().any()][0])
         row = int(numbers[column].isna().to_numpy().argmax()) + 2

@@ -8,6 +8,7 @@ Weights Leads to Wider Optima"; Wortsman et al. 2022, "Model soups").
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,25 @@ from training.files import replace_text
 from training.origin import LEARNED, describe_bundle, merge_learned, read_training
 
 
-def average_runs(
-    runs: Sequence[Path], shares: Sequence[float], out: Path, target: Path | None = None
-) -> TrainConfig:
-    """Write ``out/best.pt`` and ``out/config.json``, the first run's settings; these come back.
+@dataclass(frozen=True)
+class Mean:
+    """Mixed weights, with where they come from, as ``best.pt`` holds them; the first's settings."""
 
-    ``target`` is where their bundle is to go, if it is known.
+    config: TrainConfig
+    state: dict[str, Any]
+
+    def save(self, out: Path) -> Path:
+        """Write ``best.pt``, whose path comes back, and ``config.json`` to ``out``."""
+        out.mkdir(parents=True, exist_ok=True)
+        replace_text(out / SETTINGS, self.config.to_json())
+        save_checkpoint(out / BEST, self.state)
+        return out / BEST
+
+
+def mix_runs(
+    runs: Sequence[Path], shares: Sequence[float], out: Path, target: Path | None = None
+) -> Mean:
+    """The mean of runs, which neither ``out`` nor ``target``, of its bundle, may write over.
 
     Each of the ``runs`` is a run's folder or its bundle; ``shares`` say how much of the mean it is,
     and need not sum to 1. The mean is shown pictures of the size that the first run was shown.
@@ -40,7 +54,12 @@ def average_runs(
             f"--share: needs a number above 0 for each of the {len(runs)} runs, or none at all; "
             f"got {', '.join(f'{share:g}' for share in shares)}."
         )
-    _check_places(runs, out, target)
+    check_kept(runs, out, target, "one of the runs")
+    if (out / WEIGHTS).exists() or (out / LAST).exists():
+        raise ConfigError(
+            f"--out {out}: holds a bundle or a training run, which would be written over; name "
+            "another folder."
+        )
     found = [_read_run(run) for run in runs]
     configs, states = [config for config, _ in found], [state for _, state in found]
     for run, config, state in zip(runs, configs, states, strict=True):
@@ -57,19 +76,14 @@ def average_runs(
         }
         for config, state, share in zip(configs, states, shares, strict=True)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(out / SETTINGS, configs[0].to_json())
-    save_checkpoint(
-        out / BEST,
-        {
-            "config": configs[0].to_dict(),
-            "epoch": states[0]["epoch"],
-            "model": average([state["model"] for state in states], shares),
-            "averaged": parts,
-            "learned": merge_learned([state.get("learned") or {} for state in states]),
-        },
-    )
-    return configs[0]
+    state = {
+        "config": configs[0].to_dict(),
+        "epoch": states[0]["epoch"],
+        "model": average([state["model"] for state in states], shares),
+        "averaged": parts,
+        "learned": merge_learned([state.get("learned") or {} for state in states]),
+    }
+    return Mean(configs[0], state)
 
 
 def average(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
@@ -86,20 +100,15 @@ def average(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
     return {name: mix(name) for name in weights[0]}
 
 
-def _check_places(runs: Sequence[Path], out: Path, target: Path | None) -> None:
-    """What is averaged, and what was trained, must still be there afterwards."""
-    for run in runs:
+def check_kept(kept: Sequence[Path], out: Path, target: Path | None, what: str) -> None:
+    """What is averaged, or learned from, must still be there afterwards. Raises ConfigError."""
+    for folder in kept:
         for flag, place in (("--out", out), ("--bundle", target)):
-            if place and _overlap(place.resolve(), run.resolve()):
+            if place and _overlap(place.resolve(), folder.resolve()):
                 raise ConfigError(
-                    f"{flag} {place}: is one of the runs, {run}, or lies in it, or holds it, and "
-                    "would be written over; name another folder."
+                    f"{flag} {place}: is {what}, {folder}, or lies in it, or holds it, and would "
+                    "be written over; name another folder."
                 )
-    if (out / WEIGHTS).exists() or (out / LAST).exists():
-        raise ConfigError(
-            f"--out {out}: holds a bundle or a training run, which would be written over; name "
-            "another folder."
-        )
 
 
 def _overlap(one: Path, other: Path) -> bool:

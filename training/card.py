@@ -199,9 +199,10 @@ def _title(taxonomy: str) -> str:
 
 def _describe_head(head: HeadFigures) -> str:
     low, high = head.macro_f1_interval
+    mirrored = percent(head.accuracy_mirrored.value)
     clean = head.accuracy_without_twins
     twins = (
-        "Without the pictures that have a pixel-identical twin in the final test: "
+        "\nWithout the pictures that have a pixel-identical twin in the final test: "
         f"{percent(clean.value)} of {clean.n}.\n"
         if clean.n < head.accuracy.n
         else ""
@@ -216,8 +217,9 @@ Rows are the truth, columns the answers:
 
 {tabulate_confusion(head.taxonomy, head.confusion).to_markdown()}
 
-Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}. With test-time
-augmentation (mean of the picture and its mirror image): {percent(head.accuracy_mirrored.value)}.
+Temperature {head.temperature:.3f}, Brier score {head.brier:.3f}.
+
+With test-time augmentation (mean of the picture and its mirror image): {mirrored}.
 {twins}"""
 
 

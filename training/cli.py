@@ -5,6 +5,8 @@
     python -m training evaluate --bundle models/kfer-default --data fer2013 --votes ...
 """
 
+import errno
+import os
 import shlex
 import sys
 from contextlib import nullcontext
@@ -32,6 +34,8 @@ from training.cli_options import (
 from training.cli_report import report_app
 from training.errors import ConfigError
 from training.torchrun import count_processes, is_first
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     help="Train and measure KFER's models.",
@@ -87,13 +91,13 @@ def train(
     import torch
     from joblib import cpu_count
 
-    from kfer.bundle import OF_A_RUN
+    from training.average import check_kept
     from training.checkpoint import claim_run
     from training.data_flags import DataFlags
     from training.distill import Teachers, load_parent, read_start
     from training.distributed import join_processes
-    from training.export import check_target, export_bundle
-    from training.loop import check_teaching
+    from training.export import export_bundle
+    from training.loop import check_parents
     from training.loop import train as run
     from training.manifest import TRAIN, VALIDATION
     from training.origin import describe_origin
@@ -103,12 +107,11 @@ def train(
     config = load_recipe(recipe)
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
-    target = bundle or out / OF_A_RUN
-    check_target(target)
-    if out.resolve().is_relative_to(target.resolve()):
-        raise ConfigError(f"--bundle {target}: --out {out} is in it; name another folder.")
+    target = _find_target(out, bundle)
+    parents = [*(teacher or ()), *([start] if start else ())]
     chosen = choose_device(device)
-    check_teaching(config, bool(teacher))
+    check_parents(config, taught=bool(teacher), started=bool(start), whole=_name_whole(recipe))
+    check_kept(parents, out, target, "a --teacher or --start bundle")
     bundles = [load_parent(folder, "--teacher") for folder in teacher or ()]
     taxonomies = [spec.taxonomy for spec in config.head_specs]
     teachers = Teachers(bundles, taxonomies, chosen, bf16=config.bf16) if bundles else None
@@ -140,6 +143,30 @@ def train(
             typer.echo(f"bundle written to {target}")
 
 
+def _find_target(out: Path, bundle: Path | None) -> Path:
+    """Where the bundle of the run goes. Raises ConfigError where either cannot be written."""
+    from kfer.bundle import OF_A_RUN
+    from training.checkpoint import check_folder
+    from training.export import check_target
+
+    target = bundle or out / OF_A_RUN
+    check_folder(out)
+    check_folder(target, "--bundle")
+    check_target(target)
+    if out.resolve().is_relative_to(target.resolve()):
+        raise ConfigError(f"--bundle {target}: --out {out} is in it; name another folder.")
+    return target
+
+
+def _name_whole(recipe: str) -> str:
+    """The command that runs all steps of a recipe, if it has some."""
+    from training.recipe import read_recipe
+
+    return (
+        f"python -m training reproduce {shlex.quote(recipe)}" if read_recipe(recipe).about else ""
+    )
+
+
 @app.command()
 def average(
     run: Annotated[
@@ -160,20 +187,17 @@ def average(
     ] = None,
 ) -> None:
     """Write the mean of several runs' weights as a bundle, its temperatures fitted anew."""
-    from kfer.bundle import OF_A_RUN
-    from training.average import average_runs
-    from training.checkpoint import BEST
+    from training.average import mix_runs
     from training.data_flags import DataFlags
-    from training.export import check_target, export_bundle
+    from training.export import export_bundle
     from training.manifest import VALIDATION
 
     flags = DataFlags(data, votes, manifest, images, exclude)
     flags.check()
-    target = bundle or out / OF_A_RUN
-    check_target(target)
-    config = average_runs(run, share or [1.0] * len(run), out, target)
-    (validation,) = flags.load(config.head_specs, config.channels, VALIDATION)
-    export_bundle(config, out / BEST, validation, target)
+    target = _find_target(out, bundle)
+    mean = mix_runs(run, share or [1.0] * len(run), out, target)
+    (validation,) = flags.load(mean.config.head_specs, mean.config.channels, VALIDATION)
+    export_bundle(mean.config, mean.save(out), validation, target)
     typer.echo(f"bundle written to {target}")
 
 
@@ -223,13 +247,28 @@ def reproduce(
             raise typer.Exit(status)
 
 
+def _describe(error: OSError) -> str:
+    """The file, what happened to it, and what to do."""
+    if not (error.filename and error.strerror):
+        return str(error)
+    advice = "See that the path is right and open to you, then start the same command again."
+    if error.errno in FULL:
+        advice = "Free some space and start the same command again: a run goes on where it stopped."
+    elif isinstance(error, FileExistsError | NotADirectoryError):
+        advice = "A file stands where a folder should be: name another place."
+    return f"{os.fsdecode(error.filename)}: {error.strerror}. {advice}"
+
+
 def main() -> None:
     """Exit status: 0 done, 1 the work failed, 2 a flag or a recipe asks for what cannot be."""
     try:
         app()
-    except (KferError, OSError) as error:  # an OSError names the file itself
+    except KferError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        typer.echo(f"error: {_describe(error)}", err=True)
+        sys.exit(1)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported yet
             raise

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli_data import ExcludeOption, ImagesOption, ManifestOption
+from training.cli_data import ExcludeOption, ImagesOption, ManifestOption, leave_out
 from training.errors import ConfigError
 
 bundle_app = typer.Typer()
@@ -36,7 +36,9 @@ def explain(
     rendered: Annotated[
         bool, typer.Option(help="The faces are rendered: page and card say so.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the folds and of the intervals.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the folds and of the intervals.")
+    ] = 0,
 ) -> None:
     """Action units -> emotions: coefficients with intervals, and each picture's contributions."""
     from kfer.bundle import load_bundle
@@ -49,12 +51,14 @@ def explain(
         read_units,
     )
     from training.card import update_card
+    from training.checkpoint import check_folder
     from training.explain_au import describe, explain_labels, explain_network, write_explanation
-    from training.manifest import drop_excluded, read_manifest
+    from training.manifest import read_manifest
 
     if bool(units) == bool(openface_dir):
         raise ConfigError("--units and --openface-dir: give one of them.")
-    table = drop_excluded(read_manifest(manifest), exclude)
+    check_folder(out)
+    table = leave_out(read_manifest(manifest), exclude)
     if openface_dir and prepare:
         typer.echo(f"{lay_out(table, images, openface_dir)} pictures in {openface_dir}", err=True)
         typer.echo("\n".join(describe_commands(openface_dir)))

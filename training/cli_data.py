@@ -18,11 +18,13 @@ data_app = typer.Typer()
 
 ENGINES = ("processes", "ray")
 LAYOUTS = ("tsv", "json", "folders", "fer2013")
+VOTES_LOG = "votes.error.log"
+MOST_MARGIN = 3.0  # a crop four times as wide as the face; above it, a percentage is meant
 ManifestOption = Annotated[Path, typer.Option("--manifest", help="The table of an earlier stage.")]
 ImagesOption = Annotated[Path, typer.Option("--images", help="The folder that its paths are in.")]
 ExcludeOption = Annotated[
     Path | None,
-    typer.Option("--exclude", help="CSV; its first column names what to leave out."),
+    typer.Option("--exclude", help="CSV; its first column, file, names what to leave out."),
 ]
 VotesOption = Annotated[Path | None, typer.Option("--votes", help="FER+ votes as CSV.")]
 WorkersOption = Annotated[int, typer.Option(min=1, help="How many at once.")]
@@ -75,7 +77,7 @@ def votes(
 ) -> None:
     """Read labels in any layout into a manifest; three annotators become a majority, or UNKNOWN."""
     from kfer.labels import get_taxonomy
-    from training.manifest import drop_excluded, write_manifest
+    from training.manifest import write_manifest
     from training.sources.aihub import PERSON, read_json, read_tsv
     from training.sources.fer2013 import read_fer2013
     from training.sources.folders import read_folders
@@ -97,9 +99,9 @@ def votes(
     else:
         table, refused = read_tsv(source[0], person or PERSON)
     if not ferplus:  # FER2013's list also marks pictures that stay
-        table = drop_excluded(table, exclude)
+        table = leave_out(table, exclude)
     write_manifest(table, out)
-    log = out.with_name("parse.error.log")
+    log = out.with_name(VOTES_LOG)
     write_refused(refused, log)
     _show_counts(table, "label")
     if refused:
@@ -139,23 +141,28 @@ def crop(
 
     from kfer.faces import CropSpec
     from training.cluster import build_ray_engine
-    from training.crop import LOG, MANIFEST, CropSettings, crop_photos, run_processes
-    from training.manifest import drop_excluded, read_manifest
+    from training.crop import LOG, MANIFEST, WAYS, CropSettings, crop_photos, run_processes
+    from training.manifest import read_manifest
 
-    if by == "none":
-        raise ConfigError("--by none: faces must be found; choose boxes, mtcnn, haar or yolo.")
+    if by not in WAYS:
+        raise ConfigError(f"--by {by}: finds no faces; allowed are {', '.join(WAYS)}.")
     if engine not in ENGINES:
         raise ConfigError(f"--engine {engine}: unknown; allowed are {', '.join(ENGINES)}.")
     if align and by in ("boxes", "haar"):
         raise ConfigError(f"--align: {by} gives no landmarks to turn by; use --by mtcnn.")
-    if margin <= -1:
-        raise ConfigError(f"--margin: must be above -1, but got {margin:g}.")
+    if not -1 < margin <= MOST_MARGIN:
+        raise ConfigError(
+            f"--margin {margin:g}: must be above -1 and at most {MOST_MARGIN:g}; 0.2 adds 20 %."
+        )
+    _check_images(images)
+    if out.resolve() == images.resolve():
+        raise ConfigError(f"--out {out}: is the image folder; name another.")
     if manifest.resolve() == (out / MANIFEST).resolve():
         raise ConfigError(
             f"--out {out}: the crops' manifest would be written over --manifest; name another "
             "folder."
         )
-    table = drop_excluded(read_manifest(manifest), exclude)
+    table = leave_out(read_manifest(manifest), exclude)
     spec = CropSpec(margin, size, grey, align)
     settings = CropSettings(by, spec, detector_weights and detector_weights.absolute())
     run = build_ray_engine(cluster, workers) if engine == "ray" else run_processes
@@ -184,10 +191,11 @@ def review(
 ) -> None:
     """Show suspicious crops on one page, where those to leave out can be ticked and listed."""
     from kfer.bundle import load_bundle
-    from training.manifest import drop_excluded, read_manifest
+    from training.manifest import read_manifest
     from training.review import REASONS, SHEETS, find_suspicious, measure_losses, write_review
 
-    table = drop_excluded(read_manifest(manifest), exclude)
+    _check_images(images)
+    table = leave_out(read_manifest(manifest), exclude)
     losses = measure_losses(load_bundle(bundle), table, images) if bundle else {}
     found = find_suspicious(table, losses)
     write_review(found, images, out, most)
@@ -204,7 +212,9 @@ def split(
     ratios: Annotated[str, typer.Option(help="Of train, validation and test.")] = "80/10/10",
     folds: Annotated[int | None, typer.Option(help="Instead of parts: so many folds.")] = None,
     by: Annotated[str, typer.Option(help="What stays together: person or image.")] = "person",
-    seed: Annotated[int, typer.Option(help="Another one deals out differently.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Another one deals out differently.")
+    ] = 0,
     cap: Annotated[
         int | None, typer.Option(min=1, help="At most so many pictures of each label to learn.")
     ] = None,
@@ -215,12 +225,7 @@ def split(
     exclude: ExcludeOption = None,
 ) -> None:
     """Deal the pictures out to parts or folds so that no person and no picture is in two."""
-    from training.manifest import (
-        drop_excluded,
-        extract_persons,
-        read_manifest,
-        write_manifest,
-    )
+    from training.manifest import extract_persons, read_manifest, write_manifest
     from training.splits import (
         IMAGE,
         PERSON,
@@ -235,7 +240,7 @@ def split(
         raise ConfigError(f"--by {by}: unknown; allowed are {PERSON} and {IMAGE}.")
     if cap and undersample:
         raise ConfigError("--cap and --undersample: both say how many; give one of them.")
-    table = drop_excluded(read_manifest(manifest), exclude)
+    table = leave_out(read_manifest(manifest), exclude)
     if person:
         table["person"] = extract_persons(table["path"], person)
     column, other = ("part", "fold") if folds is None else ("fold", "part")
@@ -254,6 +259,21 @@ def split(
         )
     write_manifest(table, out)
     _show_counts(table, "label", column)
+
+
+def _check_images(images: Path) -> None:
+    if not images.is_dir():
+        raise ConfigError(f"--images {images}: is no folder; name that of the manifest's pictures.")
+
+
+def leave_out(table: "pd.DataFrame", exclude: Path | None) -> "pd.DataFrame":
+    """Without what ``exclude`` names; says of how many pictures that is."""
+    from training.manifest import drop_excluded
+
+    left = drop_excluded(table, exclude)
+    if exclude:
+        typer.echo(f"{len(table) - len(left)} pictures left out by --exclude {exclude}", err=True)
+    return left
 
 
 def _show_counts(table: "pd.DataFrame", *columns: str) -> None:

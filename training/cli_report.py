@@ -122,12 +122,14 @@ def crossval(
     device: DeviceOption = "auto",
 ) -> None:
     """Train by a recipe once without each fold, and report what is answered to those held out."""
+    from training.checkpoint import check_folder
     from training.crossval import Folds, answer_fold, check_recipe, pool_folds, report_folds
     from training.recipe import load_recipe
     from training.report import HTML, write_report
 
     config = load_recipe(recipe)
     check_recipe(config)
+    check_folder(out)
     chosen = choose_device(device)
     folds = Folds.read(manifest, images, exclude)
     if shared := folds.list_shared_persons():

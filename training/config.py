@@ -10,13 +10,14 @@ from typing import Any
 from kfer.labels import TAXONOMIES, Taxonomy
 from training.errors import ConfigError
 
-_TYPES: dict[str, Any] = {
-    "int": int,
-    "float": (int, float),
-    "str": str,
-    "bool": bool,
-    "tuple": (list, tuple),
+_TYPES: dict[str, tuple[Any, str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "a text"),
+    "bool": (bool, "true or false"),
+    "tuple": ((list, tuple), "a list"),
 }
+LARGEST = 1024  # pixels, as `training crop` cuts at most
 
 
 OPTIMIZERS = ("adadelta", "adam", "adamw", "momentum", "radam", "sgd")  # sgd: with Nesterov's
@@ -117,8 +118,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         parse_heads(self.heads)
         self._require("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
-        for name in ("input_size", "early_size", "epochs", "batch_size"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("input_size", "early_size"):
+            self._require(name, 1 <= getattr(self, name) <= LARGEST, f"from 1 to {LARGEST}")
+        self._require("epochs", self.epochs >= 1, "at least 1")
+        self._require("batch_size", self.batch_size >= 2, "at least 2")  # of one is no variance
+        self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         for name in (
             "weight_decay",
@@ -218,9 +222,12 @@ def build_config(settings: Mapping[str, Any], source: str) -> TrainConfig:
         raise ConfigError(f"{source}: missing setting {', '.join(missing)}.")
     default_heads = fields["heads"].default
     for name, value in settings.items():
-        expected = _TYPES.get(str(getattr(fields[name].type, "__name__", "")), Mapping)
+        kind = str(getattr(fields[name].type, "__name__", ""))
+        expected, told = _TYPES.get(kind, (Mapping, "a table"))
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise ConfigError(f"{source}: {name} has the wrong type: {value!r}.")
+            raise ConfigError(
+                f"{source}: {name} has the wrong type: it must be {told}, but got {value!r}."
+            )
     try:
         return TrainConfig(**{**settings, "heads": tuple(settings.get("heads", default_heads))})
     except ConfigError as error:

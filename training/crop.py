@@ -22,7 +22,15 @@ from PIL import Image
 
 from kfer.bundle import hash_file
 from kfer.errors import PhotoError
-from kfer.faces import CropSpec, Detector, Face, build_detector, crop_face, detect_faces
+from kfer.faces import (
+    DETECTORS,
+    CropSpec,
+    Detector,
+    Face,
+    build_detector,
+    crop_face,
+    detect_faces,
+)
 from kfer.files import replacing
 from kfer.photos import Photo, open_photo
 from training.errors import DataError
@@ -30,6 +38,7 @@ from training.files import replace_text, write_log
 from training.manifest import BOX, write_manifest
 
 BOXES = "boxes"  # by the annotators' boxes; the other ways are names of detectors
+WAYS = (BOXES, *(name for name in DETECTORS if name != "none"))
 MANIFEST, SETTINGS, NOTES, LOG = "manifest.csv", "crop.json", "crop.jsonl", "crop.error.log"
 QUALITY = 95  # of the JPEG files: 90 % smaller than PNG, and not to be told apart
 CHUNK = 32  # photos that a process takes at a time

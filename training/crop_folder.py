@@ -1,6 +1,7 @@
 """A manifest of crops -> faces in memory, with what each head of a recipe learns of them."""
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,7 +65,10 @@ def load_faces(
     useful = _find_useful(labels.values())
     if not useful.any():
         names = ", ".join(labels)
-        raise DataError(f"--manifest: no picture of part {part} has a label in {names}.")
+        raise DataError(
+            f"--manifest: no picture of part {part} has a label in {names}; run "
+            "`python -m training split`, or name another part or recipe."
+        )
     rows = rows[useful]
     pixels = load_pictures([folder.images / path for path in rows["path"]], channels)
     grey = channels == 1
@@ -111,7 +115,14 @@ def _find_framing(rows: pd.DataFrame, folder: CropFolder) -> tuple[float, bool]:
             f"--manifest: its pictures are framed in {len(ways)} ways (columns margin and align); "
             "cut them alike by `training crop`."
         )
-    return float(ways["margin"].iloc[0]), bool(ways["align"].iloc[0])
+    margin, align = map(str, ways.iloc[0])
+    number = float(pd.to_numeric(margin, errors="coerce"))
+    if not (math.isfinite(number) and align in ("True", "False")):
+        raise DataError(
+            f"--manifest: its pictures have margin {margin!r:.40} and align {align!r:.40}; allowed "
+            "are a number, and True or False. Fill both columns, or take them out."
+        )
+    return number, align == "True"
 
 
 def _find_twins(rows: pd.DataFrame) -> NDArray[np.bool_]:
@@ -147,7 +158,9 @@ def _load_picture(path: Path, mode: str) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             return np.asarray(image.convert(mode))
     except UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read as a picture ({error}).") from None
+        raise DataError(
+            f"{path}: cannot be read as a picture ({error}); replace it, or list it in --exclude."
+        ) from None
 
 
 def _read_labels(rows: pd.DataFrame, head: HeadSpec) -> Labels:

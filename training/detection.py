@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +20,7 @@ from kfer.photos import load_photo
 from kfer.pipeline import analyze
 from training.errors import DataError
 from training.face_set import FaceSet
+from training.manifest import check_paths
 
 ENLARGED = 192  # px, four times FER2013's 48: detectors are made for faces in photos
 MANIFEST = "manifest.csv"
@@ -126,4 +128,6 @@ def _read_manifest(folder: Path, taxonomy: Taxonomy) -> list[tuple[str, str]]:
                 f"--photos {folder}: line {number} of {MANIFEST} says {row['label']!r}; "
                 f"{taxonomy.name} has {', '.join(taxonomy.labels)}."
             )
-    return [(row["filename"], row["label"]) for row in rows]
+    names = [row["filename"] or "" for row in rows]
+    check_paths(pd.Series(names, dtype="str"), f"--photos {folder}: its {MANIFEST}")
+    return [(name, row["label"]) for name, row in zip(names, rows, strict=True)]

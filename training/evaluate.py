@@ -137,7 +137,9 @@ def evaluate(
             for each, head in zip(answers, bundle.heads, strict=True)
         ],
         sureness=_measure_sureness(bundle.unsure_below, answers[0], cross_fitted),
-        robustness=measure_robustness(bundle, faces, logits, detector),
+        robustness=measure_robustness(
+            bundle, faces, logits, detector, for_photos=photos is not None
+        ),
         photos=photos,
     )
     return evaluation, answers

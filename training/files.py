@@ -18,7 +18,12 @@ def read_csv(path: Path, flag: str, **options: Any) -> pd.DataFrame:
     """``options`` are pandas'. Raises DataError, which names the flag and the file."""
     try:
         table: pd.DataFrame = pd.read_csv(path, **options)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{flag} {path}: cannot be read as CSV, for it is not UTF-8; save it as UTF-8 (in "
+            "Excel: CSV UTF-8)."
+        ) from None
+    except (OSError, ValueError) as error:
         raise DataError(f"{flag} {path}: cannot be read as CSV ({error}).") from None
     return table
 

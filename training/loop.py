@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from training.augment import augment, build_rand_augment, mix
-from training.checkpoint import BEST, LAST, SETTINGS, load_checkpoint, save_checkpoint
+from training.checkpoint import BEST, LAST, SETTINGS, read_state, save_checkpoint
 from training.config import TrainConfig
 from training.distributed import ALONE, Draws, Processes
 from training.errors import CheckpointError, ConfigError, DataError, DivergedError
@@ -35,10 +36,11 @@ from training.network import (
     load_start,
     predict_logits,
 )
-from training.origin import name_parents
 from training.sharpness import move_to_worst
 
 Teach = Callable[[Tensor], Sequence[Tensor]]  # see distill.Teachers
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -72,7 +74,9 @@ def train(
         ConfigError, DataError, CheckpointError, DivergedError.
     """
     _check_faces(config, faces, validation)
-    check_teaching(config, teachers is not None)
+    check_parents(config, taught=teachers is not None, started=start is not None)
+    if processes.first:
+        _warn_of_untaught(config, faces)
     processes.check_batch(config.batch_size)
     if config.rand_augment:
         build_rand_augment(config.rand_augment, config.channels)
@@ -88,9 +92,7 @@ def train(
     }
     last, best = out / LAST, out / BEST
     epochs: list[Epoch] = []
-    if state := processes.broadcast(
-        _read_state(last, best, beginning) if processes.first else None
-    ):
+    if state := processes.broadcast(read_state(out, beginning) if processes.first else None):
         epochs = run.load(state, last)
     history = _open_history(config, out, epochs, device, processes)
     mine = np.arange(len(validation)) % processes.count == processes.rank
@@ -114,36 +116,6 @@ def train(
                 save_checkpoint(last, {**beginning, **run.state(epochs)})
                 report(result)
     return best
-
-
-def _read_state(last: Path, best: Path, beginning: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What to go on from, if anything. Raises CheckpointError."""
-    if not last.exists():
-        # Of a run that was interrupted as it first wrote, or of another one, or a mean of several.
-        found = load_checkpoint(best, beginning["config"]) if best.exists() else beginning
-        if found.get("data") != beginning["data"]:
-            raise CheckpointError(
-                f"{best}: is the mean of other runs, or of another run; name another --out folder."
-            )
-        return None
-    state = load_checkpoint(last, beginning["config"])
-    same_data = state.get("data") == beginning["data"]
-    same_parents = name_parents(state.get("origin")) == name_parents(beginning["origin"])
-    for same, what in (
-        (same_data, "pictures or labels"),
-        (same_parents, "--teacher or --start bundles"),
-    ):
-        if not same:
-            raise CheckpointError(
-                f"{last}: was begun with other {what}; name another --out folder, or give those "
-                "that it was begun with."
-            )
-    if not best.exists():
-        raise CheckpointError(
-            f"{best} is missing, though {last.name} stands beside it; bring it back, or name "
-            "another --out folder to begin again."
-        )
-    return state
 
 
 def _hash_faces(config: TrainConfig, *parts: FaceSet) -> str:
@@ -175,12 +147,22 @@ def _open_history(
     return History(out, epochs)
 
 
-def check_teaching(config: TrainConfig, taught: bool) -> None:
-    """Raises ConfigError when the recipe asks for teachers and there are none, or conversely."""
+def check_parents(config: TrainConfig, *, taught: bool, started: bool, whole: str = "") -> None:
+    """Raises ConfigError when the recipe asks for teachers and there are none, or conversely.
+
+    Also where only a classifier is to be learned, of nothing. ``whole`` is the command that makes
+    the teachers too, if there is one.
+    """
     if taught != (config.distillation > 0):
+        instead = f", or run: {whole}" if whole and not taught else "."
         raise ConfigError(
             f"The recipe's distillation is {config.distillation}, and there is "
-            f"{'a' if taught else 'no'} --teacher; give both or neither."
+            f"{'a' if taught else 'no'} --teacher; give both or neither{instead}"
+        )
+    if config.linear_probe and not (config.pretrained or started):
+        raise ConfigError(
+            "The recipe's linear_probe learns the classifier alone, and what comes before it would "
+            "stay random; set pretrained = true in it, or give a bundle by --start."
         )
 
 
@@ -380,6 +362,20 @@ def _check_faces(config: TrainConfig, faces: FaceSet, validation: FaceSet) -> No
             raise DataError(
                 f"No validation picture has a label, or a clear plurality of votes, for head "
                 f"{name}, so it cannot be scored."
+            )
+
+
+def _warn_of_untaught(config: TrainConfig, faces: FaceSet) -> None:
+    """Few data may lack a rare class, so it is no error."""
+    for spec in config.head_specs:
+        shares = faces.labels[spec.taxonomy.name].targets.sum(axis=0)
+        missing = [spec.taxonomy.labels[index] for index in np.flatnonzero(shares == 0)]
+        if missing:
+            _log.warning(
+                "warning: head %s has no training picture of %s, and will hardly ever answer that; "
+                "add such pictures to the training part, or choose heads without it in the recipe",
+                spec.taxonomy.name,
+                ", ".join(missing),
             )
 
 

@@ -16,6 +16,7 @@ Columns, of which a stage adds its own and keeps the others:
 - ``fold``: 0 to k - 1, for cross-validation
 """
 
+import logging
 import re
 import unicodedata
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from kfer.files import replacing
 from kfer.labels import TAXONOMIES
 from training.errors import ConfigError, DataError
 from training.files import read_csv
+
+_log = logging.getLogger(__name__)
 
 Cell = str | int | float | bool
 
@@ -47,8 +50,8 @@ def normalize(text: str) -> str:
 
 
 def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
-    """Raises DataError when it cannot be read, lacks a needed column, names a path twice, or holds
-    a cell that makes no sense.
+    """Raises DataError when it cannot be read, lacks a needed column, has no rows, names a path
+    twice, or holds a cell that makes no sense.
     """
     table = read_csv(
         path,
@@ -63,12 +66,9 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
             f"--manifest {path}: has no column {', '.join(missing)}; it has "
             f"{', '.join(map(str, table.columns))}."
         )
-    outside = table["path"][table["path"].str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\\\\", regex=True)]
-    if len(outside):
-        raise DataError(f"--manifest {path}: {outside.iloc[0]} lies outside of the image folder.")
-    twice = table["path"][table["path"].duplicated()]
-    if len(twice):
-        raise DataError(f"--manifest {path}: names {twice.iloc[0]} twice.")
+    if table.empty:
+        raise DataError(f"--manifest {path}: has no rows; it needs one for each picture.")
+    check_paths(table["path"], f"--manifest {path}")
     allowed = ", ".join((*LABELS, UNKNOWN))
     table["label"] = _read_column(table, "label", path, _read_label, allowed).astype("str")
     for column in BOX:
@@ -82,6 +82,19 @@ def read_manifest(path: Path, *needed: str) -> pd.DataFrame:
     if TWIN in table:
         table[TWIN] = _read_column(table, TWIN, path, _read_truth, "True, False and nothing")
     return table
+
+
+def check_paths(paths: pd.Series, source: str) -> None:
+    """Raises DataError, which names the source, for what cannot be one file each of its folder."""
+    outside = paths[paths.str.contains(r"^/|(?:^|/)\.\.(?:/|$)|\\\\", regex=True)]
+    if len(outside):
+        raise DataError(f"{source}: {outside.iloc[0]} lies outside of the image folder.")
+    nameless = paths[paths.str.contains(r"^$|\x00", regex=True)]
+    if len(nameless):
+        raise DataError(f"{source}: {nameless.iloc[0]!r} is no file's name.")
+    twice = paths[paths.duplicated()]
+    if len(twice):
+        raise DataError(f"{source}: names {twice.iloc[0]} twice.")
 
 
 def _read_column(
@@ -146,14 +159,24 @@ def drop_excluded(table: pd.DataFrame, exclude: Path | None) -> pd.DataFrame:
     """Without the pictures that the first column of ``exclude`` names, a CSV with a header.
 
     Names of what is not there, or no longer, do no harm, so that one list serves every stage.
-    Raises DataError for a file that cannot be read, or a name that may mean several pictures.
+    Raises DataError for a file that cannot be read or has no header, for a name that may mean
+    several pictures, and where no picture is left.
     """
     if exclude is None:
         return table
     listed = read_csv(exclude, "--exclude", usecols=[0], dtype="str").iloc[:, 0].dropna()
+    if listed.name not in ("file", "path"):  # most likely a picture's name, which would be lost
+        raise DataError(
+            f"--exclude {exclude}: its first line begins with {listed.name!r:.40}, but must begin "
+            "with the column's name: file, or path."
+        )
     names = {normalize(name) for name in listed}
-    named = match_names(table["path"], names, "--exclude") != ""
-    return table[~named].reset_index(drop=True)
+    left = table[match_names(table["path"], names, "--exclude") == ""].reset_index(drop=True)
+    if len(left) == len(table):
+        _log.warning("warning: --exclude %s names none of these pictures", exclude)
+    if left.empty:
+        raise DataError(f"--exclude {exclude}: names every picture; none is left.")
+    return left
 
 
 def match_names(paths: pd.Series, names: set[str], flag: str) -> pd.Series:

@@ -68,7 +68,7 @@ def _find(name_or_path: str) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise ConfigError(

@@ -17,6 +17,7 @@ from kfer.bundle import Bundle
 from kfer.version import __version__
 from training.answers import Answers
 from training.charts import FONT, draw_charts
+from training.checkpoint import check_folder
 from training.errors import ConfigError
 from training.evaluate import Evaluation, HeadFigures
 from training.files import replace_text
@@ -81,8 +82,7 @@ def check_report_folder(folder: Path, bundle: Path) -> None:
     """Raises ConfigError where pictures would come to lie in the bundle, which is handed on."""
     if folder.resolve().is_relative_to(bundle.resolve()):
         raise ConfigError(f"--report {folder}: is in the bundle; name a folder outside of it.")
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--report {folder}: is a file; name a folder.")
+    check_folder(folder, "--report")
 
 
 def report_evaluation(

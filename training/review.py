@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from kfer.bundle import Bundle
 from training.config import LABEL, HeadSpec
 from training.crop_folder import CropFolder, load_faces
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
 from training.export import compute_logits
 from training.files import replace_text
 from training.manifest import BOX, write_manifest
@@ -50,7 +50,10 @@ def find_suspicious(table: pd.DataFrame, losses: Mapping[str, float]) -> list[Su
     """Of `training crop`'s manifest, with each picture's loss by path where a model has read it.
 
     What a manifest has no columns for is not looked for. Ordered by reason, the worst first.
+    Raises DataError for a cell that is no number.
     """
+    measures = {"score", "faces", "width", "height"} & set(table)
+    table = table.assign(**{column: _read_numbers(table, column) for column in sorted(measures)})
     found: list[Suspicion] = []
 
     def note(reason: str, values: pd.Series, *, largest_first: bool = True) -> None:
@@ -90,9 +93,11 @@ def measure_losses(bundle: Bundle, table: pd.DataFrame, images: Path) -> dict[st
     spec = HeadSpec(head.taxonomy, LABEL, head.start)
     channels = 1 if bundle.crop.grey else 3
     known = table[table["label"].isin(head.taxonomy.labels)].assign(part="all")
+    if known.empty:
+        raise DataError(f"--manifest: no picture has a label in {head.taxonomy.name}.")
     folder = CropFolder.read(images)
     losses: dict[str, float] = {}
-    for start in range(0, max(len(known), 1), AT_ONCE):  # none at all is refused by load_faces
+    for start in range(0, len(known), AT_ONCE):
         chosen = known.iloc[start : start + AT_ONCE]
         faces = load_faces(chosen, folder, "all", (spec,), channels)
         logits = compute_logits(bundle, faces)[:, head.start : head.stop]
@@ -122,6 +127,18 @@ def write_review(found: list[Suspicion], images: Path, out: Path, most: int) -> 
     places = {each.path: _link(images, each.path, out) for each in found}
     page = ENVIRONMENT.get_template(SHEETS).render(sheets=sheets, places=places)
     replace_text(out / SHEETS, page)
+
+
+def _read_numbers(table: pd.DataFrame, column: str) -> pd.Series:
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        row = table[wrong].iloc[0]
+        raise DataError(
+            f"--manifest: {column} of {row['path']} is {str(row[column])!r:.40}; allowed are "
+            "numbers. Mend it, or take the column out."
+        )
+    return numbers
 
 
 def _measure_distance(table: pd.DataFrame) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """How much accuracy pictures cost that are worse than FER2013's own, as photos in the app are."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,8 @@ from training.detection import frame_faces
 from training.errors import DataError
 from training.export import compute_logits, select
 from training.face_set import FaceSet
+
+_log = logging.getLogger(__name__)
 
 Face = NDArray[np.uint8]  # (h, w) grey or (h, w, 3)
 JPEG_QUALITY = 30
@@ -78,14 +81,25 @@ CONDITIONS = (
 
 
 def measure_robustness(
-    bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32], detector: Detector | None
+    bundle: Bundle,
+    faces: FaceSet,
+    logits: NDArray[np.float32],
+    detector: Detector | None,
+    *,
+    for_photos: bool = False,
 ) -> list[Robustness]:
     """``logits`` are those of the faces as they are.
 
-    With a detector, what its own frame costs those faces that it finds.
+    With a detector, what its own frame costs those faces that it finds. Where it is there
+    ``for_photos``, it need not find any of these; else DataError is raised.
     """
     clean = _measure(bundle, faces, logits)
-    results = [_measure_framing(bundle, faces, logits, detector)] if detector else []
+    framing = _measure_framing(bundle, faces, logits, detector) if detector else None
+    if detector and not framing:
+        if not for_photos:
+            raise DataError("--detector: finds none of these faces; choose another, or none.")
+        _log.warning("warning: the detector finds none of these faces; what it costs is left out")
+    results = [framing] if framing else []
     for condition in CONDITIONS:
         worse = [
             _measure(bundle, faces, compute_logits(bundle, _worsen(faces, worsen)))
@@ -101,10 +115,10 @@ def measure_robustness(
 
 def _measure_framing(
     bundle: Bundle, faces: FaceSet, logits: NDArray[np.float32], detector: Detector
-) -> Robustness:
+) -> Robustness | None:
     framed, found = frame_faces(bundle, detector, faces)
     if not found.any():
-        raise DataError("--detector: finds none of these faces; choose another, or none.")
+        return None
     seen = faces.chosen(found)
     before, after = (_measure(bundle, seen, each[found]) for each in (logits, framed))
     losses = {name: 100 * (before[name] - after[name]) for name in before}

@@ -142,7 +142,7 @@ def test_a_taxonomy_that_no_head_can_answer_in_is_refused(tiny_bundle: Path) -> 
 
 
 def test_a_folder_that_does_not_exist_is_no_model_folder(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"not a model folder: it has no config\.json.*hf-hub:"):
+    with pytest.raises(BundleError, match=r"not a model folder: it has no config\.json.*download"):
         load_bundle(tmp_path / "none")
 
 

@@ -1,5 +1,6 @@
 """A file is the old one or the new one, whatever happens in between."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -63,4 +64,24 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "none" / os.fsdecode(b"\xb0\xa1.csv")  # Korean of CP949
     with pytest.raises(FileNotFoundError) as error, replacing(path) as target:
         target.write_text("new")
-    assert error.value.filename == str(path)
+    assert str(error.value) == f"[Errno 2] No such file or directory: {str(path)!r}"
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    told = pytest.raises(OSError, match=r"No space left on device: '.*table\.csv'")
+    with told, replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write gives it
+
+
+def test_a_file_that_a_folder_stands_in_for_is_named_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.mkdir()
+    told = pytest.raises(IsADirectoryError, match=r"directory: '[^']*table\.csv'$")
+    with told, replacing(path) as target:
+        target.write_text("new")
+
+
+def test_another_files_error_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"photo\.jpg'$"), replacing(tmp_path / "table.csv"):
+        (tmp_path / "photo.jpg").read_bytes()

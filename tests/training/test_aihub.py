@@ -225,6 +225,15 @@ def test_entries_that_lack_something_or_come_twice_are_refused(tmp_path: Path) -
     assert refused[2].reason == "UNKNOWN/1.jpg stands in several files"
 
 
+@pytest.mark.parametrize("name", [5, None, ["a.jpg"]])
+def test_an_entry_whose_name_is_no_text_is_refused(name: object, tmp_path: Path) -> None:
+    good = build_entry("1.jpg", "기쁨", "기쁨", "기쁨")
+    (tmp_path / "a.json").write_text(json.dumps([good, {**good, "filename": name}]))
+    table, refused = read_json([tmp_path / "a.json"])
+    assert table["path"].tolist() == ["UNKNOWN/1.jpg"]
+    assert refused == [Refused("a.json", 2, f"filename is {name!r}")]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -190,7 +190,7 @@ def test_what_was_planted_comes_back_exactly(work: Work) -> None:
     assert (len(planted.missing), len(planted.truncated)) == (5, 5)
     with (work.folder / "photos" / "download.error.log").open(encoding="utf-8", newline="") as file:
         assert {row["name"] for row in csv.DictReader(file, delimiter="\t")} == planted.missing
-    assert (work.folder / "parse.error.log").read_text("utf-8").splitlines() == [
+    assert (work.folder / "votes.error.log").read_text("utf-8").splitlines() == [
         "emotions.tsv:13: has 3 columns instead of 11",
         "emotions.tsv:24: has 3 columns instead of 11",
     ]

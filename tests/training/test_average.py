@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from kfer.bundle import WEIGHTS, Bundle, load_bundle
-from tests.training.synthetic import CONFIG, NETWORK, build_faces
-from training.average import average, average_runs
+from tests.commands import call
+from tests.training.synthetic import CONFIG, NETWORK, SyntheticData, build_faces
+from training.average import average, mix_runs
 from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
 from training.errors import CheckpointError, ConfigError
@@ -27,6 +28,14 @@ def run(out: Path, config: TrainConfig, start: dict[str, torch.Tensor] | None = 
         config, faces, validation, out, torch.device("cpu"), lambda _epoch: None, start=start
     )  # fmt: skip
     return out
+
+
+def average_runs(
+    runs: list[Path], shares: list[float], out: Path, target: Path | None = None
+) -> TrainConfig:
+    mean = mix_runs(runs, shares, out, target)
+    mean.save(out)
+    return mean.config
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
@@ -169,6 +178,19 @@ def test_a_mean_is_not_trained_over(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"best\.pt: .*name another --out folder"):
         run(tmp_path / "mean", CONFIG)
     assert (tmp_path / "mean" / "best.pt").read_bytes() == before
+
+
+def test_a_mean_is_written_only_when_its_pictures_are_found(
+    runs: list[Path], fer2013: SyntheticData, tmp_path: Path
+) -> None:
+    out = tmp_path / "mean"
+    command = ["training", "average", "--run", runs[0], "--run", runs[1], "--out", out]
+    failed = call(*command, "--data", fer2013.folder, "--votes", tmp_path / "votes.csv")
+    assert failed.returncode == 1
+    assert "votes.csv" in failed.stderr
+    assert not out.exists()
+    assert call(*command, *fer2013.flags).returncode == 0
+    assert load_bundle(out / "bundle").name == "mean"
 
 
 def test_runs_with_other_labels_are_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
 from filelock import FileLock
 
 from training.checkpoint import claim_run, load_checkpoint, save_checkpoint
-from training.errors import CheckpointError
+from training.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).parents[2]
 CONFIG: dict[str, Any] = {"architecture": "test_resnet", "epochs": 3, "model_args": {"in_chans": 1}}
@@ -74,10 +74,12 @@ except CheckpointError as error:
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_the_older_checkpoint_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [False, True])
+def test_a_full_disk_leaves_the_older_checkpoint_whole(first: bool, tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, build_state(1))
-    before = path.read_bytes()
+    if not first:
+        save_checkpoint(path, build_state(1))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)],
         cwd=ROOT,
@@ -88,10 +90,9 @@ def test_a_full_disk_leaves_the_older_checkpoint_whole(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "refused:" in done.stderr
-    assert "could not be written" in done.stderr
-    assert "the older one still stands. Free some space" in done.stderr
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    stands = "" if first else "; the older one still stands"
+    assert f"could not be written (File too large){stands}. Free some space" in done.stderr
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
@@ -101,8 +102,8 @@ def test_a_run_that_is_cut_off_while_it_writes_leaves_the_older_checkpoint_whole
     path = tmp_path / "last.pt"
     save_checkpoint(path, build_state(1))
 
-    def write_half(_state: object, target: Path) -> None:
-        target.write_bytes(b"PK half of a checkpoint")
+    def write_half(_state: object, file: IO[bytes]) -> None:
+        file.write(b"PK half of a checkpoint")
         raise error
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
@@ -123,7 +124,8 @@ def test_other_settings_are_refused_by_their_names(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last.pt", build_state())
     other = {**CONFIG, "epochs": 4, "model_args": {"in_chans": 3}}
     with pytest.raises(
-        CheckpointError, match=r"other settings \(epochs, model_args\); name another --out folder"
+        CheckpointError,
+        match=r"other settings \(epochs was 3, is 4; model_args was {.*}, is {.*}\); name another ",
     ):
         load_checkpoint(tmp_path / "last.pt", other)
 
@@ -132,7 +134,7 @@ def test_a_setting_that_is_younger_than_the_file_counts_as_its_default(tmp_path:
     save_checkpoint(tmp_path / "last.pt", build_state())
     state = load_checkpoint(tmp_path / "last.pt", {**CONFIG, "focal_gamma": 0.0})
     assert state["epoch"] == build_state()["epoch"]
-    with pytest.raises(CheckpointError, match=r"other settings \(focal_gamma\)"):
+    with pytest.raises(CheckpointError, match=r"other settings \(focal_gamma was 0.0, is 2.0\)"):
         load_checkpoint(tmp_path / "last.pt", {**CONFIG, "focal_gamma": 2.0})
 
 
@@ -151,7 +153,7 @@ def test_a_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     (tmp_path / "plain.pt").write_bytes(pickle.dumps({"config": CONFIG, "x": Bomb(trace)}))
     torch.save({"config": CONFIG, "x": Bomb(trace)}, tmp_path / "zipped.pt")
     for name in ("plain.pt", "zipped.pt"):
-        with pytest.raises(CheckpointError, match=rf"{name}: not a checkpoint of this program"):
+        with pytest.raises(CheckpointError, match=rf"{name}: damaged, or not a checkpoint of this"):
             load_checkpoint(tmp_path / name, CONFIG)
     assert not trace.exists()
 
@@ -160,15 +162,19 @@ def test_a_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
 def test_garbage_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes(data)
     with pytest.raises(
-        CheckpointError, match=r"(?s)not a checkpoint .* move it away or name another"
+        CheckpointError,
+        match=r"not a checkpoint .* name another --out folder, or delete .* to begin",
     ):
         load_checkpoint(tmp_path / "last.pt", CONFIG)
 
 
+@pytest.mark.parametrize("values", [6, 10_000])
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_checkpoint_that_is_cut_short_is_refused(share: float, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_cut_short_is_refused(
+    share: float, values: int, tmp_path: Path
+) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, build_state())
+    save_checkpoint(path, {**build_state(), "weights": torch.rand(values)})
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(CheckpointError, match="not a checkpoint"):
@@ -216,6 +222,14 @@ def test_a_run_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), claim_run(folder):
         raise KeyboardInterrupt
     with claim_run(folder):
+        pass
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/runs/mine"])
+def test_a_run_in_a_files_place_is_refused(out: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    told = pytest.raises(ConfigError, match=r"--out .*: .*taken is a file; name a folder")
+    with told, claim_run(tmp_path / out):
         pass
 
 

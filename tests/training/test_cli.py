@@ -1,7 +1,9 @@
 """``python -m training`` as it is typed: from a folder of pictures to a bundle with its card."""
 
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -77,7 +79,7 @@ def test_training_and_measuring_give_a_bundle_with_its_card(
 
     measure = ["evaluate", "--bundle", out / "bundle", *fer2013.flags]
     # No detector sees faces in these patterns.
-    refused = call("training", *measure, "--detector", "haar", "--photos", "survey/demo")
+    refused = call("training", *measure, "--detector", "haar")
     assert refused.returncode == 1
     assert "--detector: finds none of these faces" in refused.stderr
     unfound = call("training", *measure, "--photos", "survey/demo")
@@ -173,7 +175,10 @@ def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
         ("run", 2, r"error: --bundle .*run: --out .*run is in it; name another folder"),
         ("teacher", 2, r"error: The recipe's distillation is 0\.0, and there is a --teacher"),
         ("start", 1, r"error: --start .*broken: cannot be used: broken: the network cannot be bu"),
-        ("out", 1, r"error: .*File exists: '.*taken'"),
+        ("out", 2, r"error: --out .*taken: .*taken is a file; name a folder"),
+        ("below", 2, r"error: --out .*taken/run: .*taken is a file; name a folder"),
+        ("target", 2, r"error: --bundle .*taken/bundle: .*taken is a file; name a folder"),
+        ("kept", 2, r"error: --bundle .*kept: is a --teacher or --start bundle, .*name another"),
         ("flag", 2, r"error: Give FER2013 by --data and --votes, or a manifest of crops by --mani"),
     ],
 )
@@ -209,9 +214,17 @@ def test_what_cannot_be_done_is_said_in_a_line(
         (broken / EXPLANATION).unlink()
         (broken / WEIGHTS).write_bytes((broken / WEIGHTS).read_bytes()[:-1000])
         arguments["--start"] = broken
-    elif change == "out":
+    elif change in ("out", "below", "target"):
         (tmp_path / "taken").touch()
-        arguments["--out"] = tmp_path / "taken"
+        flag, name = {
+            "out": ("--out", "taken"),
+            "below": ("--out", "taken/run"),
+            "target": ("--bundle", "taken/bundle"),
+        }[change]
+        arguments[flag] = tmp_path / name
+    elif change == "kept":
+        kept = shutil.copytree(ROOT / "models" / "kfer-default", tmp_path / "kept")
+        arguments |= {"--start": kept, "--bundle": kept}
     else:
         del arguments["--votes"]
     result = call("training", "train", *[part for pair in arguments.items() for part in pair])
@@ -306,6 +319,28 @@ def test_a_full_gpu_is_said_in_a_line(
     assert exited.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: the GPU's memory is full (CUDA out of memory. Tried")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space and start the same command again: a run goes on"),
+        (errno.EEXIST, "A file stands where a folder should be: name another place."),
+        (errno.EACCES, "See that the path is right and open to you"),
+    ],
+)
+def test_an_error_of_the_disk_is_said_with_the_file_and_what_to_do(
+    number: int, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "runs/mine/epochs.csv")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    assert exited.value.code == 1
+    told = f"error: runs/mine/epochs.csv: {os.strerror(number)}. {advice}"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_full_gpu(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ epochs = 5
 NAN = float("nan")
 
 REFUSED: list[tuple[str, Any, str]] = [
-    *((name, value, "at least 1") for name in ("input_size", "batch_size") for value in (0, -3)),
+    *(
+        (name, value, "from 1 to 1024")
+        for name in ("input_size", "early_size")
+        for value in (0, 1025)
+    ),
+    *(("batch_size", value, "at least 2") for value in (-3, 1)),
     ("epochs", 0, "at least 1"),
+    *(("seed", value, "from 0 to 4294967295") for value in (-1, 2**32)),
     *(("learning_rate", value, "above 0") for value in (0, -1e-3, NAN)),
     *(
         (name, value, "0 or more")
@@ -42,17 +49,19 @@ REFUSED: list[tuple[str, Any, str]] = [
     *((name, value, "from 0 to 1") for name in ("erasing", "blur") for value in (-0.1, 1.1, NAN)),
     *(("warmup_epochs", value, "below epochs") for value in (-1, 5, 6)),
 ]
-WRONG_TYPES: list[tuple[str, Any]] = [
-    ("architecture", 18),
-    ("model_args", "in_chans"),
-    ("model_args", [1]),
-    ("input_size", 48.0),
-    ("input_size", "48"),
-    ("epochs", True),
-    ("batch_size", None),
-    ("learning_rate", "fast"),
-    ("rotation", False),
-    ("seed", 0.5),
+WRONG_TYPES: list[tuple[str, Any, str]] = [
+    ("architecture", 18, "a text"),
+    ("model_args", "in_chans", "a table"),
+    ("model_args", [1], "a table"),
+    ("input_size", 48.0, "a whole number"),
+    ("input_size", "48", "a whole number"),
+    ("epochs", True, "a whole number"),
+    ("batch_size", None, "a whole number"),
+    ("learning_rate", "fast", "a number"),
+    ("rotation", False, "a number"),
+    ("seed", 0.5, "a whole number"),
+    ("mirror", 1, "true or false"),
+    ("heads", "fer7:label", "a list"),
 ]
 
 
@@ -77,9 +86,10 @@ def test_the_dataclass_itself_refuses_too(name: str, value: Any, allowed: str) -
         TrainConfig(**{**NEEDED, name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
-def test_a_value_of_the_wrong_type_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"here: {name} has the wrong type: "):
+@pytest.mark.parametrize(("name", "value", "kind"), WRONG_TYPES)
+def test_a_value_of_the_wrong_type_is_refused(name: str, value: Any, kind: str) -> None:
+    told = f"here: {name} has the wrong type: it must be {kind}, but got {value!r}."
+    with pytest.raises(ConfigError, match=re.escape(told)):
         build_config({**NEEDED, name: value}, "here")
 
 
@@ -148,8 +158,9 @@ def test_the_default_recipe_is_the_one_of_the_bundled_model() -> None:
 
 def test_a_recipe_may_lie_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(TOML, encoding="utf-8")
-    assert load_recipe(str(path)) == build_config(NEEDED, "here")
+    for encoding in ("utf-8", "utf-8-sig"):  # Windows' editor puts a mark in front
+        path.write_text(TOML, encoding=encoding)
+        assert load_recipe(str(path)) == build_config(NEEDED, "here")
 
 
 @pytest.mark.parametrize("name", ["kfer-defautl", "nowhere/mine.toml"])

@@ -168,6 +168,24 @@ def test_the_crop_is_the_one_that_was_cut(tmp_path: Path) -> None:
         CropFolder.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("margin", "align"), [("", ""), ("0.2", ""), ("", "True"), ("inf", "True"), ("0.2", "yes")]
+)
+def test_a_framing_that_is_not_said_is_refused(margin: str, align: str, tmp_path: Path) -> None:
+    table = build_table(tmp_path).assign(margin=margin, align=align)
+    write_manifest(table, tmp_path / "parts.csv")
+    folder = CropFolder(tmp_path, None)
+    message = f"have margin '{margin}' and align '{align}'; allowed are a number, and True or False"
+    with pytest.raises(DataError, match=message):
+        load_faces(read_manifest(tmp_path / "parts.csv", "part"), folder, "train", SOFT, 1)
+    table = table.assign(margin=table["part"].map({"train": "0.2"}).fillna(""), align="False")
+    table.loc[table["part"] == "", "align"] = ""
+    write_manifest(table, tmp_path / "parts.csv")
+    table = read_manifest(tmp_path / "parts.csv", "part")
+    crop = load_faces(table, folder, "train", SOFT, 1).crop
+    assert (crop.margin, crop.align) == (0.2, False)  # which stood there as text
+
+
 def damage_png(path: Path) -> bytes:
     """With a length that leads into the middle of the next chunk: a SyntaxError of Pillow's."""
     data = bytearray(path.read_bytes())
@@ -186,7 +204,9 @@ def test_a_picture_of_too_many_pixels_is_named(
 
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     table, folder = build_table(tmp_path), CropFolder(tmp_path, None)
-    with pytest.raises(DataError, match="no picture of part test has a label in aihub7, korean5"):
+    with pytest.raises(
+        DataError, match="part test has a label in aihub7, korean5; run `python -m tr"
+    ):
         load_faces(table, folder, "test", SOFT, 1)
     with pytest.raises(DataError, match=r"has no column .*vote_놀람.*head fer7:votes needs it"):
         load_faces(table, folder, "train", parse_heads(["fer7:votes"]), 1)
@@ -195,7 +215,9 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         load_faces(table, folder, "train", SOFT, 1)
     for data in (b"no picture", damage_png(tmp_path / "당황/0.png")):
         (tmp_path / "당황/1.png").write_bytes(data)
-        with pytest.raises(DataError, match=r"당황/1\.png: cannot be read as a picture"):
+        with pytest.raises(
+            DataError, match=r"당황/1\.png: cannot be read as a picture.*in --exclude"
+        ):
             load_faces(table, folder, "train", SOFT, 1)
     Image.new("RGB", (30, 24)).save(tmp_path / "기쁨/0.png")
     with pytest.raises(DataError, match=r"기쁨/0\.png: is no square; cut faces out by"):

@@ -61,11 +61,16 @@ def test_a_loss_to_framing_is_counted_among_the_faces_that_were_found(
     assert first.losses == pytest.approx({"ferplus8": 0, "fer7": 100 * 2 / 27})
 
 
-def test_a_detector_that_finds_nothing_measures_nothing(bundle: Bundle) -> None:
-    faces = build_faces(1)
-    logits = np.zeros((7, 15), dtype=np.float32)
+def test_a_detector_that_finds_nothing_measures_nothing(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    faces, logits = build_answered()
+    blind = LightDetector(255, (0, 0, 9, 9))
     with pytest.raises(DataError, match="--detector: finds none of these faces"):
-        measure_robustness(bundle, faces, logits, LightDetector(255, (0, 0, 9, 9)))
+        measure_robustness(bundle, faces, logits, blind)
+    found = measure_robustness(bundle, faces, logits, blind, for_photos=True)
+    assert found == measure_robustness(bundle, faces, logits, None)
+    assert "finds none of these faces; what it costs is left out" in caplog.text
 
 
 def write_photos(folder: Path, labels: list[str]) -> None:
@@ -113,6 +118,10 @@ def test_the_largest_face_of_a_photo_counts(bundle: Bundle, tmp_path: Path) -> N
             "filename,label\na.png,기쁨\nb.png,공포\n",
             "line 3 of manifest.csv says '공포'; korean5 has",
         ),
+        ("filename,label\n/a.png,기쁨\n", r"its manifest\.csv: /a\.png lies outside of the image"),
+        ("filename,label\n../a.png,기쁨\n", r"\.\./a\.png lies outside of the image folder"),
+        ("label,filename\n기쁨\n", "'' is no file's name"),
+        ("filename,label\na.png,기쁨\na.png,분노\n", r"its manifest\.csv: names a\.png twice"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused(

@@ -23,7 +23,7 @@ from training.distill import Teachers, load_parent, read_start
 from training.errors import ConfigError, DataError
 from training.export import compute_logits
 from training.face_set import transform_faces
-from training.loop import check_teaching, train
+from training.loop import check_parents, train
 from training.losses import blend, build_targets
 from training.network import build_model, build_pretrained_cfg, predict_logits
 
@@ -176,7 +176,9 @@ def test_teachers_see_the_picture_before_it_is_spoilt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("distillation", [0.0, 0.5])
 def test_teachers_and_their_share_come_together(distillation: float) -> None:
     with pytest.raises(ConfigError, match="give both or neither"):
-        check_teaching(replace(CONFIG, distillation=distillation), taught=not distillation)
+        check_parents(
+            replace(CONFIG, distillation=distillation), taught=not distillation, started=False
+        )
 
 
 def test_a_run_starts_from_the_bundles_weights(bundle: Bundle, tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_weights_of_another_network_are_no_start(bundle: Bundle, tmp_path: Path)
 
 
 FAULTS = {
-    "no folder": r"is not a model folder: it has no config\.json",
+    "no folder": r"is not a model folder: it has no config\.json.* download a model of the Hugging",
     "a file": r"cannot be read as JSON \(Not a directory\)",
     "no weights": r"has no model\.safetensors; download or copy the folder again",
     "a folder as weights": r"has no model\.safetensors",

@@ -125,7 +125,7 @@ def test_two_machines_come_to_the_figures_of_one_process(
     with start_processes(2, command) as refused:
         said, _ = refused.communicate(timeout=120)
     assert refused.returncode
-    assert said.count("belongs to a run with other settings (epochs)") == 1
+    assert said.count("belongs to a run with other settings (epochs was 2, is 3)") == 1
 
 
 @pytest.mark.parametrize("count", [2, 3])

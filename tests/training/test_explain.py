@@ -209,6 +209,9 @@ def test_openfaces_files_are_laid_out_and_merged(tmp_path: Path) -> None:
         ("name,AU01\na.jpg,1\n", "needs a column path or filename or file or image"),
         ("file,AU1,AU02_r\na.jpg,1,2\nb.jpg,,2\n", r"line 3 has no number for AU01"),
         ("file,AU01\na.jpg,1\na.jpg,2\n", "names a.jpg twice"),
+        ("file,AU01\n", "has no rows; it needs one for each picture"),
+        ("file,AU01\na.jpg,1\nb.jpg,inf\n", "line 3 has no number for AU01"),
+        ("file,AU01,AU01_r\na.jpg,1,2\n", "AU01 and AU01_r are both AU01; keep one"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused(text: str, message: str, tmp_path: Path) -> None:

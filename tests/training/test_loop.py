@@ -79,6 +79,17 @@ def test_a_head_that_nothing_can_be_learned_of_is_refused(tmp_path: Path) -> Non
         run(replace(PLAIN, heads=("korean5:label",), model_args=FIVE), tmp_path, faces)
 
 
+def test_classes_without_a_training_picture_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = build_faces(4).chosen(np.arange(28) % 7 > 2)
+    config = replace(PLAIN, epochs=1, warmup_epochs=0)
+    run(config, tmp_path / "all")
+    run(config, tmp_path / "few", few)
+    for told, head in zip(caplog.messages, ("fer7", "ferplus8"), strict=True):
+        assert f"head {head} has no training picture of 분노, 혐오, 공포, and will" in told
+
+
 def test_one_head_or_several_in_any_order_are_learned(tmp_path: Path) -> None:
     faces = build_faces(8)
     config = replace(TRAINED, epochs=20)
@@ -354,6 +365,10 @@ def test_logits_do_not_depend_on_the_size_of_the_batch(monkeypatch: pytest.Monke
                 "early_size": 32,
             },
             r"and early_size 32: AssertionError: Input height \(32\) doesn't match model \(160\)",
+        ),
+        (
+            {"linear_probe": True},
+            "would stay random; set pretrained = true in it, or give a bundle",
         ),
         ({"batch_size": 57}, "batch_size 57 is more than the 56 training pictures; lower it"),
     ],

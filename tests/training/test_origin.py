@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from kfer.bundle import CONFIG, WEIGHTS, Bundle, hash_file, load_bundle
 from tests.training.synthetic import FER7, FERPLUS8, PLAIN, build_faces
 from tests.training.test_card import COMMAND, EVALUATED, TODAY
-from training.average import average_runs
+from training.average import mix_runs
 from training.card import build_card
 from training.distill import Teachers, read_start
 from training.export import export_bundle
@@ -62,7 +62,8 @@ def test_pretrained_weights_are_told_of_over_generations(
     assert origin["start"]["weights_sha256"] == hash_file(bundle.folder / WEIGHTS)
     assert (origin["start"]["pretrained"], find_pretrained(read_training(bundle))) == ([], [])
     grandchild = learn(bundle, student, tmp_path / "grandchild")
-    average_runs([tmp_path / "student", tmp_path / "grandchild"], [1, 1], tmp_path / "mean")
+    mean = tmp_path / "mean"
+    mix_runs([tmp_path / "student", tmp_path / "grandchild"], [1, 1], mean).save(mean)
     mean = export_bundle(
         LEARNING,
         tmp_path / "mean" / "best.pt",

@@ -15,7 +15,7 @@ import torch
 import typer
 
 from kfer.bundle import CARD, load_bundle
-from tests.commands import call
+from tests.commands import ROOT, call
 from tests.training.synthetic import NETWORK, build_faces, write_fer2013
 from training import download, recipe
 from training.cli import app
@@ -25,6 +25,7 @@ from training.export import compute_logits, export_bundle
 from training.face_set import FaceSet, Labels
 from training.history import Epoch
 from training.loop import Teach, train
+from training.network import build_model
 from training.origin import read_training
 from training.recipe import list_recipes, load_recipe, read_recipe
 from training.sources.aihub import TSV_COLUMNS
@@ -77,6 +78,7 @@ def test_a_recipe_runs_and_gives_a_bundle(name: str, tmp_path: Path) -> None:
     best = train(
         config, faces, validation, tmp_path / "run", torch.device("cpu"), epochs.append,
         teachers=build_teachers(config) if config.distillation else None,
+        start=build_model(config).state_dict() if config.linear_probe else None,
     )  # fmt: skip
     assert 0 < epochs[0].loss < math.inf
     bundle = export_bundle(config, best, validation, tmp_path / "bundle")
@@ -305,10 +307,19 @@ def test_the_whole_way_to_the_bundled_model_can_be_walked(
     data = write_fer2013(tmp_path, {"train": 3, "test": 2})
     data.votes.rename(tmp_path / "ferplus_votes.csv")
     data.exclude.rename(tmp_path / "exclude_from_training.csv")
+    photos = tmp_path / "survey" / "demo"
+    photos.mkdir(parents=True)
+    shutil.copy(ROOT / "kfer" / "examples" / "happiness.webp", photos)
+    (photos / "manifest.csv").write_text("filename,label\nhappiness.webp,기쁨\n", encoding="utf-8")
+    alone = ["--data", "fer2013", "--votes", "ferplus_votes.csv", "--out", "runs/alone"]
+    refused = call("training", "train", "--recipe", "kfer-default", *alone, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "or run: python -m training reproduce kfer-default" in refused.stderr
     done = call("training", "reproduce", "kfer-default", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     card = (tmp_path / "runs" / "kfer-default" / "bundle" / CARD).read_text(encoding="utf-8")
     assert "FER2013, 7 classes (head `fer7`)" in card
+    assert "1 photos of `demo`, from the detector on" in card
     told = read_training(load_bundle(tmp_path / "runs" / "kfer-default" / "bundle"))
     assert [part["share"] for part in told["averaged"]] == [0.75, 0.25]
     mean, last = told["averaged"]

@@ -184,9 +184,9 @@ def test_weights_that_the_last_step_spoiled_are_not_saved(
     ("changes", "setting"),
     [
         ({"architecture": "test_resnet", "model_args": {"in_chans": 1, "num_classes": 15}},
-         "architecture, model_args"),
-        ({"learning_rate": 1e-3}, "learning_rate"),
-        ({"seed": 1}, "seed"),
+         "architecture was .*; model_args was .*"),
+        ({"learning_rate": 1e-3}, "learning_rate was 0.002, is 0.001"),
+        ({"seed": 1}, "seed was 0, is 1"),
     ],
 )  # fmt: skip
 def test_another_runs_checkpoint_is_refused_and_kept(
@@ -216,6 +216,31 @@ def test_a_run_whose_best_weights_are_gone_says_so(tmp_path: Path) -> None:
     (tmp_path / "best.pt").unlink()
     with pytest.raises(CheckpointError, match=r"best\.pt is missing.*another --out folder"):
         run(CONFIG, tmp_path)
+
+
+def test_best_weights_that_are_damaged_are_told_before_any_epoch(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, tmp_path, fail_at(1, print, KeyboardInterrupt()))
+    best = tmp_path / "best.pt"
+    best.write_bytes(best.read_bytes()[:-1000])
+    before = read_files(tmp_path)
+    with pytest.raises(CheckpointError, match=r"best\.pt: damaged.*or delete .* to begin anew"):
+        run(CONFIG, tmp_path)
+    assert read_files(tmp_path) == before
+
+
+def test_best_weights_of_a_run_without_its_state_are_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # every epoch is the best so far
+        scores = iter({"fer7": index / 10} for index in range(1, 4))
+        patch.setattr(loop, "_score", lambda *_: next(scores))
+        run(CONFIG, tmp_path)
+    (tmp_path / "last.pt").unlink()
+    before = read_files(tmp_path)
+    with pytest.raises(CheckpointError, match=r"best\.pt: is of epoch 3 .*another --out folder"):
+        run(CONFIG, tmp_path)
+    assert read_files(tmp_path) == before
 
 
 def test_a_full_disk_ends_the_run_and_the_next_start_goes_on(

@@ -66,6 +66,22 @@ def test_what_a_manifest_does_not_say_is_not_looked_for() -> None:
     assert find_suspicious(build_table()[["path", "label"]], {}) == []
 
 
+@pytest.mark.parametrize("column", ["score", "faces", "width", "height"])
+@pytest.mark.parametrize("cell", ["", "many", "inf"])
+def test_a_cell_that_is_no_number_is_named(cell: str, column: str) -> None:
+    table = build_table().astype({column: "object"})
+    table.loc[3, column] = cell
+    message = rf"{column} of 기쁨/3\.jpg is {cell!r}; allowed are numbers\. Mend it, or take"
+    with pytest.raises(DataError, match=message):
+        find_suspicious(table, {})
+
+
+def test_numbers_that_were_read_as_text_are_numbers() -> None:
+    table = build_table()
+    text = table.astype(dict.fromkeys(("score", "faces", "width", "height"), "str"))
+    assert find_suspicious(text, {}) == find_suspicious(table, {})
+
+
 def test_losses_are_those_of_the_label(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

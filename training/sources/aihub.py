@@ -228,9 +228,9 @@ def _read_array(path: Path) -> _Entries:
         answers: tuple[str, ...] = ("",) * len(ANNOTATORS)
         drawn: list[Box] = [_NOWHERE] * len(ANNOTATORS)
         try:
+            if not isinstance(entry["filename"], str):
+                raise TypeError(f"filename is {entry['filename']!r}")
             name = entry["filename"]
-            if not isinstance(name, str):
-                raise TypeError(f"filename is {name!r}")
             annotators = [entry[f"annot_{each}"] for each in ANNOTATORS]
             answers = tuple(str(annotator["faceExp"]) for annotator in annotators)
             drawn = _choose([_parse_boxes(annotator) for annotator in annotators])
