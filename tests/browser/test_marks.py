@@ -52,8 +52,8 @@ def test_label_sets_that_are_not_the_models_own_are_called_approximate(
         options = page.locator("[data-setting=taxonomy] option")
         expect(options).to_have_text(["한국형 5가지", "한국형 7가지(AI Hub) · 어림"])
         page.locator("[data-language=en]").click()
-        expect(options).to_have_text(["Korean 5", "Korean 7 (AI Hub) · approximate"])
+        expect(options).to_have_text(["Korean 5", "Korean 7 (AI Hub) · approx."])
         page.locator("[data-setting=model]").select_option(index=1)  # ferplus8 and fer7
-        marked = options.filter(has_text="· approximate")
+        marked = options.filter(has_text="· approx.")
         expect(marked).to_contain_text(["Korean 5", "Korean 7", "6, without fear"])
         expect(marked).to_have_count(3)
