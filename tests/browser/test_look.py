@@ -188,6 +188,22 @@ def test_a_thumb_finds_every_button(open_page: Callable[..., Page], server: AppS
                 assert place["width"] >= 48
 
 
+def test_no_button_breaks_a_word_on_a_narrow_phone(
+    open_page: Callable[..., Page], server: AppServer
+) -> None:
+    page = open_page(server, size=(320, 640), locale="en-US")
+    for name in ("Webcam", "Live"):
+        words = page.get_by_role("button", name=name, exact=True)
+        lines = words.evaluate(
+            """(button) => {
+              const range = document.createRange();
+              range.selectNodeContents(button);
+              return new Set([...range.getClientRects()].map(({ top }) => top)).size;
+            }"""
+        )
+        assert lines == 1, name
+
+
 def test_on_a_phone_the_readings_follow_the_photo(
     open_page: Callable[..., Page], server: AppServer
 ) -> None:
