@@ -14,21 +14,13 @@ from filelock import FileLock, Timeout
 
 from kfer.files import replacing
 from training.config import fill_defaults
-from training.errors import CheckpointError, ConfigError
+from training.errors import CheckpointError
+from training.files import check_folder
 from training.origin import name_parents
 
 # In a run's folder: the best averaged weights, what a run goes on from, its recipe's settings.
 BEST, LAST, SETTINGS = "best.pt", "last.pt", "config.json"
 LOCK = ".lock"
-
-
-def check_folder(folder: Path, flag: str = "--out") -> None:
-    """Raises ConfigError where a file stands in the way of the folder."""
-    taken = next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
-    )
-    if not taken.is_dir():
-        raise ConfigError(f"{flag} {folder}: {taken} is a file; name a folder.")
 
 
 @contextmanager

@@ -146,12 +146,11 @@ def train(
 def _find_target(out: Path, bundle: Path | None) -> Path:
     """Where the bundle of the run goes. Raises ConfigError where either cannot be written."""
     from kfer.bundle import OF_A_RUN
-    from training.checkpoint import check_folder
     from training.export import check_target
+    from training.files import check_folder
 
     target = bundle or out / OF_A_RUN
     check_folder(out)
-    check_folder(target, "--bundle")
     check_target(target)
     if out.resolve().is_relative_to(target.resolve()):
         raise ConfigError(f"--bundle {target}: --out {out} is in it; name another folder.")

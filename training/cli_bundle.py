@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from training.cli_data import ExcludeOption, ImagesOption, ManifestOption, leave_out
+from training.config import MOST_SEED
 from training.errors import ConfigError
 
 bundle_app = typer.Typer()
@@ -37,7 +38,7 @@ def explain(
         bool, typer.Option(help="The faces are rendered: page and card say so.")
     ] = False,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Of the folds and of the intervals.")
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the folds and of the intervals.")
     ] = 0,
 ) -> None:
     """Action units -> emotions: coefficients with intervals, and each picture's contributions."""
@@ -51,8 +52,8 @@ def explain(
         read_units,
     )
     from training.card import update_card
-    from training.checkpoint import check_folder
     from training.explain_au import describe, explain_labels, explain_network, write_explanation
+    from training.files import check_folder
     from training.manifest import read_manifest
 
     if bool(units) == bool(openface_dir):

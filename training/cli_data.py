@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from training.config import MOST_SEED
 from training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def split(
     folds: Annotated[int | None, typer.Option(help="Instead of parts: so many folds.")] = None,
     by: Annotated[str, typer.Option(help="What stays together: person or image.")] = "person",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Another one deals out differently.")
+        int, typer.Option(min=0, max=MOST_SEED, help="Another one deals out differently.")
     ] = 0,
     cap: Annotated[
         int | None, typer.Option(min=1, help="At most so many pictures of each label to learn.")

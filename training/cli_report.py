@@ -122,8 +122,8 @@ def crossval(
     device: DeviceOption = "auto",
 ) -> None:
     """Train by a recipe once without each fold, and report what is answered to those held out."""
-    from training.checkpoint import check_folder
     from training.crossval import Folds, answer_fold, check_recipe, pool_folds, report_folds
+    from training.files import check_folder
     from training.recipe import load_recipe
     from training.report import HTML, write_report
 

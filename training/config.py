@@ -18,6 +18,7 @@ _TYPES: dict[str, tuple[Any, str]] = {
     "tuple": ((list, tuple), "a list"),
 }
 LARGEST = 1024  # pixels, as `training crop` cuts at most
+MOST_SEED = 2**32 - 1  # of NumPy's and scikit-learn's generators
 
 
 OPTIMIZERS = ("adadelta", "adam", "adamw", "momentum", "radam", "sgd")  # sgd: with Nesterov's
@@ -122,7 +123,7 @@ class TrainConfig:
             self._require(name, 1 <= getattr(self, name) <= LARGEST, f"from 1 to {LARGEST}")
         self._require("epochs", self.epochs >= 1, "at least 1")
         self._require("batch_size", self.batch_size >= 2, "at least 2")  # of one is no variance
-        self._require("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295")
+        self._require("seed", 0 <= self.seed <= MOST_SEED, f"from 0 to {MOST_SEED}")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         for name in (
             "weight_decay",

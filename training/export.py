@@ -38,6 +38,7 @@ from training.checkpoint import load_checkpoint
 from training.config import TrainConfig
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.face_set import FaceSet
+from training.files import check_folder
 from training.network import build_model, build_pretrained_cfg, describe_error
 
 EVALUATION = "evaluation.json"
@@ -48,8 +49,7 @@ SURE_ACCURACY = 0.9  # what "sure" promises: right in nine of ten faces of the r
 
 def check_target(folder: Path, flag: str = "--bundle") -> None:
     """Raises ConfigError where a bundle would take the place of something else."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{flag} {folder}: is a file; name a folder.")
+    check_folder(folder, flag)
     left_over = {path.name for path in folder.glob(UNFINISHED)}
     foreign = sorted({path.name for path in folder.glob("*")} - set(FILES) - left_over)
     if foreign:

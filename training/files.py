@@ -1,4 +1,4 @@
-"""Small files of text: read with an error that names the flag, written whole or not at all."""
+"""Files of text and folders for them: errors name the flag; written whole or not at all."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from kfer.files import replacing
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 # What Pillow raises for a file that is no picture; SyntaxError is its word for a damaged PNG.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -26,6 +26,15 @@ def read_csv(path: Path, flag: str, **options: Any) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise DataError(f"{flag} {path}: cannot be read as CSV ({error}).") from None
     return table
+
+
+def check_folder(folder: Path, flag: str = "--out") -> None:
+    """Raises ConfigError where a file stands in the way of the folder."""
+    place = folder.absolute()
+    taken = next(each for each in (place, *place.parents) if each.exists())
+    if not taken.is_dir():
+        where = "" if taken == place else f"{taken} "
+        raise ConfigError(f"{flag} {folder}: {where}is a file; name a folder.")
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -17,10 +17,9 @@ from kfer.bundle import Bundle
 from kfer.version import __version__
 from training.answers import Answers
 from training.charts import FONT, draw_charts
-from training.checkpoint import check_folder
 from training.errors import ConfigError
 from training.evaluate import Evaluation, HeadFigures
-from training.files import replace_text
+from training.files import check_folder, replace_text
 from training.templating import ENVIRONMENT
 from training.wording import (
     TRAINING_PART,

@@ -225,10 +225,12 @@ def test_a_run_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("out", ["taken", "taken/runs/mine"])
-def test_a_run_in_a_files_place_is_refused(out: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("out", "place"), [("taken", "taken:"), ("taken/runs/mine", "mine: .*taken")]
+)
+def test_a_run_in_a_files_place_is_refused(out: str, place: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    told = pytest.raises(ConfigError, match=r"--out .*: .*taken is a file; name a folder")
+    told = pytest.raises(ConfigError, match=rf"--out .*{place} is a file; name a folder")
     with told, claim_run(tmp_path / out):
         pass
 

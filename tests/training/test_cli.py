@@ -175,7 +175,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_is_no_loss(
         ("run", 2, r"error: --bundle .*run: --out .*run is in it; name another folder"),
         ("teacher", 2, r"error: The recipe's distillation is 0\.0, and there is a --teacher"),
         ("start", 1, r"error: --start .*broken: cannot be used: broken: the network cannot be bu"),
-        ("out", 2, r"error: --out .*taken: .*taken is a file; name a folder"),
+        ("out", 2, r"error: --out .*taken: is a file; name a folder"),
         ("below", 2, r"error: --out .*taken/run: .*taken is a file; name a folder"),
         ("target", 2, r"error: --bundle .*taken/bundle: .*taken is a file; name a folder"),
         ("kept", 2, r"error: --bundle .*kept: is a --teacher or --start bundle, .*name another"),

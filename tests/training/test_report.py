@@ -204,6 +204,6 @@ def test_a_report_never_comes_to_lie_in_a_bundle(tmp_path: Path) -> None:
     for folder in (bundle, bundle / "report", tmp_path / "x" / ".." / "bundle"):
         with pytest.raises(ConfigError, match=r"--report .*: is in the bundle; name a folder"):
             check_report_folder(folder, bundle)
-    with pytest.raises(ConfigError, match=r"--report .*file is a file; name a folder"):
+    with pytest.raises(ConfigError, match=r"--report .*: is a file; name a folder"):
         check_report_folder(tmp_path / "file", bundle)
     check_report_folder(tmp_path / "bundle-report", bundle)
